@@ -1,0 +1,1 @@
+//! Issue and check SSH certificates; the signer behind a trait.

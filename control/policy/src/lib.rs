@@ -1,0 +1,1 @@
+//! Pure decisions: (identity, target, action, time) to grant or deny.

@@ -1,0 +1,1 @@
+//! SQLite store with migrations; the only crate with SQL.

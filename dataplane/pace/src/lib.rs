@@ -1,0 +1,1 @@
+//! When may the next handshake to a target start?

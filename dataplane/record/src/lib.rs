@@ -1,0 +1,1 @@
+//! The recording format: encode, chain, seal, verify, read, export.

@@ -1,0 +1,1 @@
+//! Two hops become one session: filter, policy hooks, taps.

@@ -1,0 +1,1 @@
+//! SSH-2 transport and user authentication as sans-IO state machines.

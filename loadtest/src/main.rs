@@ -1,0 +1,3 @@
+//! weir-load: client swarms and reports.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! End-to-end: real OpenSSH clients and servers, bad input, faults.
