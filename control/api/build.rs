@@ -1,9 +1,16 @@
 //! Generates the types of the schema, without `protoc`.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let files = ["proto/dataplane.proto"];
-    let descriptors = protox::compile(files, ["proto"])?;
-    tonic_prost_build::configure().compile_fds(descriptors)?;
     println!("cargo:rerun-if-changed=proto");
+
+    let dataplane = protox::compile(["proto/dataplane.proto"], ["proto"])?;
+    tonic_prost_build::configure().compile_fds(dataplane)?;
+
+    // The admin service speaks of sessions, nodes and users in the data plane's own messages: one type for each.
+    let admin = protox::compile(["proto/admin.proto"], ["proto"])?;
+    tonic_prost_build::configure()
+        .extern_path(".weir.dataplane.v1", "crate::dataplane")
+        .boxed(".weir.admin.v1.ReadRecordingReply.part.header")
+        .compile_fds(admin)?;
     Ok(())
 }

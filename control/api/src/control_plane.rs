@@ -1,0 +1,49 @@
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::dataplane::{
+    AuditEvent, SessionRecord, Snapshot, UpstreamCertificate, UpstreamCertificateRequest,
+};
+
+/// A future that any runtime can poll: whoever completes it does so on threads of its own.
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;
+
+/// What a data plane asks of the control plane.
+///
+/// Implemented within the process by the control service and over gRPC by a client; the data plane cannot tell them
+/// apart. No method blocks: a data plane calls them on the threads that carry sessions.
+pub trait ControlPlane: Send + Sync + 'static {
+    /// The newest snapshot known. Cheap (one atomic load and a reference count), so that it is asked for once per
+    /// session instead of being kept.
+    fn snapshot(&self) -> Arc<Snapshot>;
+
+    /// Asks for the certificate of one session, against the user's own signature over that session.
+    ///
+    /// A proof is good for one certificate: a repeated request is denied, also after an [`ControlError::Unavailable`]
+    /// that came after the proof was taken.
+    fn issue_upstream(
+        &self,
+        request: UpstreamCertificateRequest,
+    ) -> BoxFuture<Result<UpstreamCertificate, ControlError>>;
+
+    /// Hands over audit events and rows of the session index, in order. They are queued and written in batches.
+    ///
+    /// The queue is bounded; when it is full, what is handed over is dropped, counted, and the gap itself becomes an audit event.
+    /// A session's record with status live opens its row, any other closes it.
+    fn report(&self, events: Vec<AuditEvent>, sessions: Vec<SessionRecord>);
+
+    /// Calls `listener` with the new revision whenever the snapshot has been replaced, from a thread of the
+    /// implementation's own; the listener must not block.
+    fn on_change(&self, listener: Box<dyn Fn(u64) + Send + Sync>);
+}
+
+/// Why the control plane gave no answer, by who must act.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ControlError {
+    /// The request was judged and refused; the text is for the user.
+    #[error("{0}")]
+    Denied(String),
+    /// The control plane could not judge it; the text is for the operator, and the user may try again.
+    #[error("control plane unavailable: {0}")]
+    Unavailable(String),
+}
