@@ -2,7 +2,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::dataplane::{
-    AuditEvent, SessionRecord, Snapshot, UpstreamCertificate, UpstreamCertificateRequest,
+    AuditEvent, HostCertificate, HostCertificateRequest, SessionRecord, Snapshot, UpstreamCertificate,
+    UpstreamCertificateRequest,
 };
 
 /// A future that any runtime can poll: whoever completes it does so on threads of its own.
@@ -25,6 +26,14 @@ pub trait ControlPlane: Send + Sync + 'static {
         &self,
         request: UpstreamCertificateRequest,
     ) -> BoxFuture<Result<UpstreamCertificate, ControlError>>;
+
+    /// Asks for a host certificate by the host CA for one of the data plane's own host keys, which it shows to clients.
+    ///
+    /// Asked once per key at start and again before the certificate ends, never on the path of a session.
+    fn certify_host(
+        &self,
+        request: HostCertificateRequest,
+    ) -> BoxFuture<Result<HostCertificate, ControlError>>;
 
     /// Hands over audit events and rows of the session index, in order. They are queued and written in batches.
     ///
