@@ -1,0 +1,169 @@
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+/// What a session may do once it is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Feature {
+    /// A terminal (`pty-req`).
+    Pty,
+    /// A command or a shell without a terminal.
+    Exec,
+    /// SFTP, scp, rsync.
+    FileCopy,
+    /// `direct-tcpip`, `direct-streamlocal`: `ssh -L`, `-D`, `-W`.
+    LocalForwarding,
+    /// `tcpip-forward`, `streamlocal-forward`: `ssh -R`.
+    RemoteForwarding,
+    /// `auth-agent-req@openssh.com`: `ssh -A`.
+    AgentForwarding,
+    /// `x11-req`: `ssh -X`.
+    X11,
+}
+
+impl Feature {
+    /// Every feature.
+    pub const ALL: [Feature; 7] = [
+        Feature::Pty,
+        Feature::Exec,
+        Feature::FileCopy,
+        Feature::LocalForwarding,
+        Feature::RemoteForwarding,
+        Feature::AgentForwarding,
+        Feature::X11,
+    ];
+
+    /// The sentence for a user who asked for it and may not.
+    pub fn refusal(self) -> &'static str {
+        match self {
+            Feature::Pty => "terminal not allowed",
+            Feature::Exec => "command execution not allowed",
+            Feature::FileCopy => "file copy not allowed",
+            Feature::LocalForwarding | Feature::RemoteForwarding => "port forwarding not allowed",
+            Feature::AgentForwarding => "agent forwarding not allowed",
+            Feature::X11 => "x11 forwarding not permitted",
+        }
+    }
+}
+
+/// A set of [`Feature`]s.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct FeatureSet(u8);
+
+impl FeatureSet {
+    /// Whether `feature` is in the set.
+    pub fn contains(self, feature: Feature) -> bool {
+        self.0 & Self::bit(feature) != 0
+    }
+
+    pub(crate) fn with(self, feature: Feature, present: bool) -> FeatureSet {
+        if present {
+            FeatureSet(self.0 | Self::bit(feature))
+        } else {
+            self
+        }
+    }
+
+    pub(crate) fn union(self, other: FeatureSet) -> FeatureSet {
+        FeatureSet(self.0 | other.0)
+    }
+
+    pub(crate) fn without(self, other: FeatureSet) -> FeatureSet {
+        FeatureSet(self.0 & !other.0)
+    }
+
+    fn bit(feature: Feature) -> u8 {
+        1 << feature as u8
+    }
+}
+
+impl fmt::Debug for FeatureSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set()
+            .entries(Feature::ALL.into_iter().filter(|feature| self.contains(*feature)))
+            .finish()
+    }
+}
+
+/// How sessions are recorded, from the weakest to the strictest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Record {
+    /// Not at all.
+    Off,
+    /// A session goes on when its recorder fails; the gap is an audit event.
+    BestEffort,
+    /// A session whose recorder fails is stopped. Who says nothing wants to be able to rely on what is there.
+    #[default]
+    Strict,
+}
+
+/// Access, and under what terms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// What the session may do.
+    pub features: FeatureSet,
+    /// The strictest that a granting role asks for.
+    pub record: Record,
+    /// What the user types is recorded too.
+    pub record_input: bool,
+    /// The first role that granted the access.
+    pub rule: Rule,
+}
+
+impl Grant {
+    /// Whether the session may use `feature`.
+    pub fn permits(&self, feature: Feature) -> bool {
+        self.features.contains(feature)
+    }
+}
+
+/// Access refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Deny {
+    /// The sentence for the user. It does not say which rule decided, that is for the audit record.
+    pub message: String,
+    /// What decided.
+    pub rule: Rule,
+}
+
+/// What decided, for audit records and operators.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// The `allow` table of this role.
+    Allow(Arc<str>),
+    /// `deny.logins` of this role.
+    DenyLogins(Arc<str>),
+    /// `deny.node_labels` of this role.
+    DenyNodeLabels(Arc<str>),
+    /// No role of the user allows this login on this node.
+    NoRole,
+    /// The user does not exist (any more).
+    UnknownUser,
+    /// The login is not among the user's logins.
+    LoginNotHeld,
+    /// The user holds this role, which does not exist or cannot be read.
+    UnusableRole(Arc<str>),
+    /// No node has this name, address or id.
+    UnknownTarget,
+    /// More than one node answers to this address.
+    AmbiguousTarget,
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Rule::Allow(role) => write!(f, "role {role}: allow"),
+            Rule::DenyLogins(role) => write!(f, "role {role}: deny.logins"),
+            Rule::DenyNodeLabels(role) => write!(f, "role {role}: deny.node_labels"),
+            Rule::NoRole => f.write_str("no role allows this login on this node"),
+            Rule::UnknownUser => f.write_str("the user does not exist"),
+            Rule::LoginNotHeld => f.write_str("the login is not among the user's logins"),
+            Rule::UnusableRole(role) => write!(f, "role {role} does not exist or cannot be read"),
+            Rule::UnknownTarget => f.write_str("the target does not exist"),
+            Rule::AmbiguousTarget => f.write_str("the target is ambiguous"),
+        }
+    }
+}
