@@ -1,0 +1,222 @@
+//! Errors of the transport, by whose fault they are.
+
+use crate::wire::WireError;
+
+/// Why a hop cannot go on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The peer broke the protocol.
+    #[error("peer broke the protocol: {0}")]
+    PeerMisbehaved(#[from] Misbehaviour),
+    /// Both sides follow the protocol and have nothing in common.
+    #[error("no common {what}: ours are {ours}, the peer offers {theirs}")]
+    PeerIncompatible {
+        /// What could not be agreed upon.
+        what: &'static str,
+        /// What this side would take, in its order.
+        ours: String,
+        /// What the peer offers, in its order.
+        theirs: String,
+    },
+    /// The peer's host key was not accepted; the text is for the user.
+    #[error("{0}")]
+    Rejected(String),
+    /// The peer did not get through the handshake and authentication in time.
+    #[error("peer was not authenticated within {seconds} s")]
+    TooSlow {
+        /// The time it had.
+        seconds: u64,
+    },
+    /// The caller asked for something that this state does not allow.
+    #[error("transport misused: {0}")]
+    Misuse(&'static str),
+}
+
+/// How the peer broke the protocol.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Misbehaviour {
+    /// What should be an identification string is none (RFC 4253 §4.2).
+    #[error("got {got:?} while expecting an identification beginning with SSH-2.0-")]
+    Ident {
+        /// The start of the line, made printable.
+        got: String,
+    },
+    /// A line before the keys were exchanged is too long, or there are too many of them.
+    #[error("{0}")]
+    Greeting(&'static str),
+    /// A packet announces a length that no packet has.
+    #[error("got a packet of {length} bytes while expecting {expected}")]
+    PacketLength {
+        /// What the length field says.
+        length: u32,
+        /// What it may say.
+        expected: &'static str,
+    },
+    /// The padding fills the packet, is shorter than four bytes, or the payload is empty.
+    #[error("got padding of {padding} bytes in a packet of {length}")]
+    Padding {
+        /// What the padding length says.
+        padding: u8,
+        /// Bytes in the packet.
+        length: usize,
+    },
+    /// A packet's authentication code does not verify.
+    #[error("packet {sequence} does not authenticate")]
+    Mac {
+        /// Its sequence number.
+        sequence: u32,
+    },
+    /// A message that has no place here.
+    #[error("got message {got} while expecting {expected}")]
+    Unexpected {
+        /// The message's number.
+        got: u8,
+        /// What was awaited.
+        expected: &'static str,
+    },
+    /// A message is not formed as its number demands.
+    #[error("malformed {message}: {problem}")]
+    Malformed {
+        /// The message's name.
+        message: &'static str,
+        /// What is wrong with it.
+        problem: WireError,
+    },
+    /// The public value in a key exchange is none.
+    #[error("unusable public value in the key exchange")]
+    KeyAgreement,
+    /// The host key is not of the kind that was agreed upon, or cannot be read.
+    #[error("host key is not a usable {expected}")]
+    HostKey {
+        /// The algorithm that was negotiated.
+        expected: &'static str,
+    },
+    /// The signature over the exchange hash does not verify.
+    #[error("host key signature does not verify")]
+    HostKeySignature,
+    /// Strict key exchange was agreed upon and the first packet was not KEXINIT.
+    #[error("{packets} packets came before KEXINIT although strict key exchange was agreed upon")]
+    StrictKex {
+        /// How many.
+        packets: u64,
+    },
+    /// More was sent than an unauthenticated peer may send.
+    #[error("more than {limit} {unit} before authentication")]
+    Budget {
+        /// The allowance.
+        limit: u64,
+        /// Of what.
+        unit: &'static str,
+    },
+    /// A direction's keys have sealed as much as is safe and the peer goes on using them.
+    #[error("peer did not exchange keys before they were used up")]
+    KeysUsedUp,
+}
+
+/// Who has to act on an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The peer's implementation is broken or hostile.
+    Peer,
+    /// Somebody has to change a configuration.
+    Configuration,
+    /// Nobody: this side refuses, as it should.
+    Refused,
+    /// This program.
+    Caller,
+}
+
+impl Error {
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Error::PeerMisbehaved(_) | Error::TooSlow { .. } => Fault::Peer,
+            Error::PeerIncompatible { .. } => Fault::Configuration,
+            Error::Rejected(_) => Fault::Refused,
+            Error::Misuse(_) => Fault::Caller,
+        }
+    }
+
+    /// The code to disconnect with: the one place that maps errors to RFC 4253 §11.1.
+    pub fn disconnect_reason(&self) -> DisconnectReason {
+        match self {
+            Error::PeerMisbehaved(Misbehaviour::Mac { .. }) => DisconnectReason::MacError,
+            Error::PeerMisbehaved(
+                Misbehaviour::KeyAgreement | Misbehaviour::HostKey { .. } | Misbehaviour::HostKeySignature,
+            )
+            | Error::PeerIncompatible { .. } => DisconnectReason::KeyExchangeFailed,
+            Error::PeerMisbehaved(_) => DisconnectReason::ProtocolError,
+            Error::Rejected(_) => DisconnectReason::HostKeyNotVerifiable,
+            Error::TooSlow { .. } | Error::Misuse(_) => DisconnectReason::ByApplication,
+        }
+    }
+
+    /// Whether the peer ran out of time.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Error::TooSlow { .. })
+    }
+
+    /// Makes an error of what is wrong with a message.
+    pub fn malformed(message: &'static str) -> impl Fn(WireError) -> Error {
+        move |problem| Misbehaviour::Malformed { message, problem }.into()
+    }
+}
+
+/// Reason codes of `SSH_MSG_DISCONNECT` (RFC 4253 §11.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum DisconnectReason {
+    /// `SSH_DISCONNECT_HOST_NOT_ALLOWED_TO_CONNECT`
+    HostNotAllowed = 1,
+    /// `SSH_DISCONNECT_PROTOCOL_ERROR`
+    ProtocolError = 2,
+    /// `SSH_DISCONNECT_KEY_EXCHANGE_FAILED`
+    KeyExchangeFailed = 3,
+    /// `SSH_DISCONNECT_MAC_ERROR`
+    MacError = 5,
+    /// `SSH_DISCONNECT_SERVICE_NOT_AVAILABLE`
+    ServiceNotAvailable = 7,
+    /// `SSH_DISCONNECT_PROTOCOL_VERSION_NOT_SUPPORTED`
+    VersionNotSupported = 8,
+    /// `SSH_DISCONNECT_HOST_KEY_NOT_VERIFIABLE`
+    HostKeyNotVerifiable = 9,
+    /// `SSH_DISCONNECT_CONNECTION_LOST`
+    ConnectionLost = 10,
+    /// `SSH_DISCONNECT_BY_APPLICATION`
+    ByApplication = 11,
+    /// `SSH_DISCONNECT_TOO_MANY_CONNECTIONS`
+    TooManyConnections = 12,
+    /// `SSH_DISCONNECT_AUTH_CANCELLED_BY_USER`
+    AuthCancelled = 13,
+    /// `SSH_DISCONNECT_NO_MORE_AUTH_METHODS_AVAILABLE`
+    NoMoreAuthMethods = 14,
+    /// `SSH_DISCONNECT_ILLEGAL_USER_NAME`
+    IllegalUserName = 15,
+}
+
+impl DisconnectReason {
+    /// The number on the wire.
+    pub const fn code(self) -> u32 {
+        self as u32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn incompatible_peers_are_told_apart_with_both_lists() {
+        let error = Error::PeerIncompatible {
+            what: "cipher",
+            ours: "aes128-gcm@openssh.com".into(),
+            theirs: "3des-cbc".into(),
+        };
+        assert_eq!(
+            error.to_string(),
+            "no common cipher: ours are aes128-gcm@openssh.com, the peer offers 3des-cbc"
+        );
+        assert_eq!(error.disconnect_reason().code(), 3);
+        assert_eq!(error.fault(), Fault::Configuration);
+    }
+}
