@@ -174,7 +174,8 @@ pub fn verify(
 }
 
 fn check_point(curve: NistCurve, point: &[u8]) -> Result<(), KeyRejected> {
-    // RFC 5656 §3.1: "point compression MAY be used"; OpenSSH refuses it, and so do both backends or this check.
+    // RFC 5656 §3.1: "point compression MAY be used". OpenSSH refuses compressed points, and so does this, because the
+    // backends differ in what they accept.
     let uncompressed = point.len() == curve.point_len() && point[0] == UNCOMPRESSED;
     if uncompressed {
         Ok(())

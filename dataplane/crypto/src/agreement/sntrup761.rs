@@ -67,3 +67,31 @@ pub fn encapsulate(public_key: &[u8]) -> Result<(Vec<u8>, SharedSecret), Unauthe
         SharedSecret::copy_of(secret.as_ref()),
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_ciphertext_decapsulates_to_its_secret() {
+        let vector = |name: &str| {
+            let lines = include_str!("../../tests/vectors/sntrup761.txt").lines();
+            let hex = lines
+                .filter_map(|line| line.split_once(' '))
+                .find(|(key, _)| *key == name)
+                .unwrap()
+                .1;
+            let digit = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+            (0..hex.len()).step_by(2).map(digit).collect::<Vec<u8>>()
+        };
+        let private = sntrup::DecapsulationKey::try_from(vector("sk")).unwrap();
+        let public = private.encapsulation_key();
+        let (ciphertext, secret) = encapsulate(public.as_ref()).unwrap();
+        let key = || DecapsulationKey {
+            private: private.clone(),
+            public: public.clone(),
+        };
+        assert_eq!(key().decapsulate(&vector("ct")).unwrap().as_ref(), vector("ss"));
+        assert_eq!(key().decapsulate(&ciphertext).unwrap().as_ref(), secret.as_ref());
+    }
+}
