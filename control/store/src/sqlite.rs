@@ -1,0 +1,173 @@
+//! The store in one SQLite file.
+//!
+//! WAL mode, so that readers never wait. Two connections write: one for resources, whose commits are on disk when they return, and
+//! one for the log, whose commits are not waited for (`synchronous = NORMAL`: a power failure may take the
+//! last ones, never tear one), because the audit log file in front of it has had its `fsync` already.
+
+mod listing;
+mod recording;
+mod resources;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::ConnectOptions;
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
+};
+use tokio::sync::Mutex;
+
+use crate::{AuditEvent, Change, EventFilter, Resources, Session, SessionFilter, Store, StoreError};
+
+static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
+
+/// Listings that are read at the same time; more wait.
+const READERS: u32 = 4;
+
+/// [`Store`] in one SQLite file. Only one process may have it open, which the caller sees to.
+#[derive(Debug)]
+pub struct SqliteStore {
+    path: PathBuf,
+    resources: Mutex<SqliteConnection>,
+    log: Mutex<SqliteConnection>,
+    readers: SqlitePool,
+}
+
+impl SqliteStore {
+    /// Opens the file, makes it if it is not there, and brings its schema up to date.
+    pub async fn open(path: &Path) -> Result<SqliteStore, StoreError> {
+        let fail = |source| StoreError::Database {
+            path: path.to_owned(),
+            source,
+        };
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            // The two writers exclude each other for the time of a transaction.
+            .busy_timeout(Duration::from_secs(10))
+            // Without it, a REPLACE would remove a row behind the back of the append-only triggers.
+            .pragma("recursive_triggers", "ON")
+            .disable_statement_logging();
+
+        let mut resources = options
+            .clone()
+            .synchronous(SqliteSynchronous::Full)
+            .connect()
+            .await
+            .map_err(fail)?;
+        MIGRATIONS
+            .run(&mut resources)
+            .await
+            .map_err(|error| match error {
+                MigrateError::VersionMissing(version) => StoreError::NewerSchema {
+                    path: path.to_owned(),
+                    version,
+                },
+                other => fail(other.into()),
+            })?;
+        let log = options
+            .clone()
+            .synchronous(SqliteSynchronous::Normal)
+            .connect()
+            .await
+            .map_err(fail)?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .min_connections(0)
+            .connect_lazy_with(options.read_only(true));
+        Ok(SqliteStore {
+            path: path.to_owned(),
+            resources: Mutex::new(resources),
+            log: Mutex::new(log),
+            readers,
+        })
+    }
+
+    fn fail(&self, source: sqlx::Error) -> StoreError {
+        StoreError::Database {
+            path: self.path.clone(),
+            source,
+        }
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn resources(&self) -> Result<Resources, StoreError> {
+        let mut connection = self.resources.lock().await;
+        resources::read(&mut connection)
+            .await
+            .map_err(|source| self.fail(source))
+    }
+
+    async fn commit(&self, changes: &[Change]) -> Result<u64, StoreError> {
+        let mut connection = self.resources.lock().await;
+        resources::commit(&mut connection, changes)
+            .await
+            .map_err(|failure| match failure {
+                resources::Failure::Clash(clash) => clash,
+                resources::Failure::Database(source) => self.fail(source),
+            })
+    }
+
+    async fn record(&self, events: &[AuditEvent], sessions: &[Session]) -> Result<(), StoreError> {
+        let mut connection = self.log.lock().await;
+        recording::record(&mut connection, events, sessions)
+            .await
+            .map_err(|source| self.fail(source))
+    }
+
+    async fn sessions(&self, filter: &SessionFilter) -> Result<Vec<Session>, StoreError> {
+        listing::sessions(&self.readers, filter)
+            .await
+            .map_err(|source| self.fail(source))
+    }
+
+    async fn session(&self, id: &str) -> Result<Option<Session>, StoreError> {
+        listing::session(&self.readers, id)
+            .await
+            .map_err(|source| self.fail(source))
+    }
+
+    async fn live_sessions(&self) -> Result<u64, StoreError> {
+        listing::live_sessions(&self.readers)
+            .await
+            .map_err(|source| self.fail(source))
+    }
+
+    async fn interrupt_live_sessions(&self) -> Result<Vec<Session>, StoreError> {
+        let mut connection = self.log.lock().await;
+        recording::interrupt_live(&mut connection)
+            .await
+            .map_err(|source| self.fail(source))
+    }
+
+    async fn events(&self, filter: &EventFilter) -> Result<Vec<(u64, AuditEvent)>, StoreError> {
+        listing::events(&self.readers, filter)
+            .await
+            .map_err(|source| self.fail(source))
+    }
+
+    async fn details_since(&self, kind: &str, since_us: u64) -> Result<Vec<String>, StoreError> {
+        listing::details_since(&self.readers, kind, since_us)
+            .await
+            .map_err(|source| self.fail(source))
+    }
+}
+
+/// Columns are signed; what the store writes is never negative.
+fn unsigned(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}
+
+/// The largest number that a column holds stands in for everything above.
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

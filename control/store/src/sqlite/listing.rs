@@ -1,0 +1,141 @@
+use sqlx::Row;
+use sqlx::sqlite::{SqlitePool, SqliteRow};
+
+use super::{signed, unsigned};
+use crate::{AuditEvent, EventFilter, Session, SessionFilter, SessionStatus};
+
+const SESSIONS: &str = "
+    SELECT id, user_name, login, node, kind, start_us, end_us, bytes, status, object, client_address
+    FROM sessions
+    WHERE (?1 = '' OR id < ?1)
+        AND (?2 = '' OR user_name = ?2)
+        AND (?3 = '' OR node = ?3)
+        AND (?4 = 0 OR status = ?4)
+        AND (?5 = 0 OR object <> '')
+        AND start_us >= ?6
+        AND (?7 = 0 OR start_us < ?7)
+    ORDER BY id DESC
+    LIMIT ?8";
+
+const SESSION: &str = "
+    SELECT id, user_name, login, node, kind, start_us, end_us, bytes, status, object, client_address
+    FROM sessions WHERE id = ?1";
+
+const LIVE_SESSIONS: &str = "SELECT count(*) FROM sessions WHERE status = 1";
+
+const EVENTS: &str = "
+    SELECT seq, id, time_us, kind, session, user_name, login, node, client_address, detail
+    FROM audit_events
+    WHERE (?1 = 0 OR seq < ?1)
+        AND (?2 = '' OR user_name = ?2)
+        AND (?3 = '' OR node = ?3)
+        AND (?4 = '' OR kind = ?4)
+        AND time_us >= ?5
+        AND (?6 = 0 OR time_us < ?6)
+    ORDER BY seq DESC
+    LIMIT ?7";
+
+// The same, by the index on sessions.
+const EVENTS_OF_SESSION: &str = "
+    SELECT seq, id, time_us, kind, session, user_name, login, node, client_address, detail
+    FROM audit_events
+    WHERE session = ?8
+        AND (?1 = 0 OR seq < ?1)
+        AND (?2 = '' OR user_name = ?2)
+        AND (?3 = '' OR node = ?3)
+        AND (?4 = '' OR kind = ?4)
+        AND time_us >= ?5
+        AND (?6 = 0 OR time_us < ?6)
+    ORDER BY seq DESC
+    LIMIT ?7";
+
+const DETAILS_SINCE: &str = "SELECT detail FROM audit_events WHERE kind = ?1 AND time_us >= ?2";
+
+pub(super) async fn sessions(pool: &SqlitePool, filter: &SessionFilter) -> Result<Vec<Session>, sqlx::Error> {
+    let rows = sqlx::query(SESSIONS)
+        .bind(&filter.before_id)
+        .bind(&filter.user)
+        .bind(&filter.node)
+        .bind(filter.status.map_or(0, u8::from))
+        .bind(filter.recorded)
+        .bind(signed(filter.since_us))
+        .bind(signed(filter.until_us))
+        .bind(filter.limit)
+        .fetch_all(pool)
+        .await?;
+    rows.iter().map(session_of).collect()
+}
+
+pub(super) async fn session(pool: &SqlitePool, id: &str) -> Result<Option<Session>, sqlx::Error> {
+    let row = sqlx::query(SESSION).bind(id).fetch_optional(pool).await?;
+    row.as_ref().map(session_of).transpose()
+}
+
+pub(super) async fn live_sessions(pool: &SqlitePool) -> Result<u64, sqlx::Error> {
+    sqlx::query_scalar(LIVE_SESSIONS)
+        .fetch_one(pool)
+        .await
+        .map(unsigned)
+}
+
+pub(super) async fn events(
+    pool: &SqlitePool,
+    filter: &EventFilter,
+) -> Result<Vec<(u64, AuditEvent)>, sqlx::Error> {
+    let of_session = !filter.session.is_empty();
+    let mut query = sqlx::query(if of_session { EVENTS_OF_SESSION } else { EVENTS })
+        .bind(signed(filter.before_seq))
+        .bind(&filter.user)
+        .bind(&filter.node)
+        .bind(&filter.kind)
+        .bind(signed(filter.since_us))
+        .bind(signed(filter.until_us))
+        .bind(filter.limit);
+    if of_session {
+        query = query.bind(&filter.session);
+    }
+    query.fetch_all(pool).await?.iter().map(event_of).collect()
+}
+
+pub(super) async fn details_since(
+    pool: &SqlitePool,
+    kind: &str,
+    since_us: u64,
+) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar(DETAILS_SINCE)
+        .bind(kind)
+        .bind(signed(since_us))
+        .fetch_all(pool)
+        .await
+}
+
+pub(super) fn session_of(row: &SqliteRow) -> Result<Session, sqlx::Error> {
+    Ok(Session {
+        id: row.try_get(0)?,
+        user: row.try_get(1)?,
+        login: row.try_get(2)?,
+        node: row.try_get(3)?,
+        kind: row.try_get(4)?,
+        start_us: unsigned(row.try_get(5)?),
+        end_us: unsigned(row.try_get(6)?),
+        bytes: unsigned(row.try_get(7)?),
+        status: SessionStatus::from_number(row.try_get(8)?),
+        object: row.try_get(9)?,
+        client_address: row.try_get(10)?,
+    })
+}
+
+fn event_of(row: &SqliteRow) -> Result<(u64, AuditEvent), sqlx::Error> {
+    let event = AuditEvent {
+        id: row.try_get(1)?,
+        time_us: unsigned(row.try_get(2)?),
+        kind: row.try_get(3)?,
+        session: row.try_get(4)?,
+        user: row.try_get(5)?,
+        login: row.try_get(6)?,
+        node: row.try_get(7)?,
+        client_address: row.try_get(8)?,
+        detail: row.try_get(9)?,
+    };
+    Ok((unsigned(row.try_get(0)?), event))
+}

@@ -1,0 +1,73 @@
+use serde::Serialize;
+use sqlx::Connection;
+use sqlx::sqlite::SqliteConnection;
+
+use super::listing::session_of;
+use crate::{AuditEvent, Session};
+
+// Rows come as one JSON array: a batch is one statement however many rows it has, since each trip to the
+// connection's thread costs more than a row does.
+
+const APPEND_EVENTS: &str = "
+    INSERT INTO audit_events (id, time_us, kind, session, user_name, login, node, client_address, detail)
+    SELECT value ->> 'id', value ->> 'time_us', value ->> 'kind', value ->> 'session', value ->> 'user',
+           value ->> 'login', value ->> 'node', value ->> 'client_address', value ->> 'detail'
+    FROM json_each(?1) WHERE true
+    ON CONFLICT (id) DO NOTHING";
+
+// A record that comes late or twice changes nothing: what has ended stays ended, and where its recording is is
+// said once. Empty fields of a later record leave what is known.
+const UPDATE_SESSIONS: &str = "
+    INSERT INTO sessions
+        (id, user_name, login, node, kind, start_us, end_us, bytes, status, object, client_address)
+    SELECT value ->> 'id', value ->> 'user', value ->> 'login', value ->> 'node', value ->> 'kind',
+           value ->> 'start_us', value ->> 'end_us', value ->> 'bytes', value ->> 'status', value ->> 'object',
+           value ->> 'client_address'
+    FROM json_each(?1) WHERE true
+    ON CONFLICT (id) DO UPDATE SET
+        kind = CASE excluded.kind WHEN '' THEN sessions.kind ELSE excluded.kind END,
+        end_us = CASE excluded.end_us WHEN 0 THEN sessions.end_us ELSE excluded.end_us END,
+        bytes = max(sessions.bytes, excluded.bytes),
+        status = excluded.status,
+        object = excluded.object
+    WHERE sessions.status = 1 OR (excluded.status <> 1 AND sessions.object = '')";
+
+const INTERRUPT_LIVE: &str = "
+    UPDATE sessions SET
+        status = 3,
+        end_us = max(start_us, coalesce(
+            (SELECT max(time_us) FROM audit_events WHERE audit_events.session = sessions.id), 0))
+    WHERE status = 1
+    RETURNING id, user_name, login, node, kind, start_us, end_us, bytes, status, object, client_address";
+
+pub(super) async fn record(
+    connection: &mut SqliteConnection,
+    events: &[AuditEvent],
+    sessions: &[Session],
+) -> Result<(), sqlx::Error> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    if !events.is_empty() {
+        sqlx::query(APPEND_EVENTS)
+            .bind(array(events))
+            .execute(&mut *transaction)
+            .await?;
+    }
+    if !sessions.is_empty() {
+        sqlx::query(UPDATE_SESSIONS)
+            .bind(array(sessions))
+            .execute(&mut *transaction)
+            .await?;
+    }
+    transaction.commit().await
+}
+
+pub(super) async fn interrupt_live(connection: &mut SqliteConnection) -> Result<Vec<Session>, sqlx::Error> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let rows = sqlx::query(INTERRUPT_LIVE).fetch_all(&mut *transaction).await?;
+    transaction.commit().await?;
+    rows.iter().map(session_of).collect()
+}
+
+fn array<T: Serialize>(rows: &[T]) -> String {
+    serde_json::to_string(rows).expect("rows of strings and numbers always have a JSON form")
+}

@@ -1,0 +1,497 @@
+use super::*;
+use crate::{Action, Expect, Kind, SessionStatus};
+
+struct World {
+    directory: tempfile::TempDir,
+    store: SqliteStore,
+}
+
+async fn world() -> World {
+    let directory = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(&directory.path().join("weir.db"))
+        .await
+        .unwrap();
+    World { directory, store }
+}
+
+fn put(name: &str, body: &str, expect: Expect) -> Change {
+    let action = Action::Put {
+        body: body.to_owned(),
+        sealed: None,
+    };
+    Change {
+        kind: Kind::User,
+        name: name.to_owned(),
+        expect,
+        action,
+    }
+}
+
+fn remove(name: &str, expect: Expect) -> Change {
+    Change {
+        kind: Kind::User,
+        name: name.to_owned(),
+        expect,
+        action: Action::Remove,
+    }
+}
+
+fn event(id: &str, session: &str, time_us: u64) -> AuditEvent {
+    AuditEvent {
+        id: id.to_owned(),
+        time_us,
+        kind: "exec".to_owned(),
+        session: session.to_owned(),
+        user: "alice".to_owned(),
+        detail: "{\"command\":\"it's \\\"quoted\\\"\"}".to_owned(),
+        ..AuditEvent::default()
+    }
+}
+
+fn session(id: &str, status: SessionStatus, end_us: u64) -> Session {
+    Session {
+        id: id.to_owned(),
+        user: "alice".to_owned(),
+        login: "root".to_owned(),
+        node: "web1".to_owned(),
+        kind: String::new(),
+        start_us: 100,
+        end_us,
+        bytes: 0,
+        status,
+        object: String::new(),
+        client_address: "192.0.2.1".to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn every_commit_raises_the_revision_and_survives_reopening() {
+    let world = world().await;
+    assert_eq!(
+        world
+            .store
+            .commit(&[put("alice", "{}", Expect::Absent)])
+            .await
+            .unwrap(),
+        1
+    );
+    let sealed = Change {
+        kind: Kind::Authority,
+        name: "user".to_owned(),
+        expect: Expect::Absent,
+        action: Action::Put {
+            body: "{\"a\":1}".to_owned(),
+            sealed: Some(vec![0, 255, 1]),
+        },
+    };
+    assert_eq!(world.store.commit(&[sealed]).await.unwrap(), 2);
+    drop(world.store);
+
+    let store = SqliteStore::open(&world.directory.path().join("weir.db"))
+        .await
+        .unwrap();
+    let all = store.resources().await.unwrap();
+    assert_eq!(all.revision, 2);
+    assert_eq!(all.resources.len(), 2);
+    assert_eq!(all.resources[0].sealed.as_deref(), Some(&[0, 255, 1][..]));
+    assert_eq!(
+        (all.resources[1].name.as_str(), all.resources[1].revision),
+        ("alice", 1)
+    );
+}
+
+#[tokio::test]
+async fn a_change_whose_expectation_fails_says_which_and_changes_nothing() {
+    let world = world().await;
+    let store = &world.store;
+    store.commit(&[put("alice", "1", Expect::Absent)]).await.unwrap();
+
+    let clash = store
+        .commit(&[put("bob", "1", Expect::Any), put("alice", "2", Expect::Absent)])
+        .await;
+    assert_eq!(clash.unwrap_err().to_string(), "user \"alice\" exists already");
+    let clash = store
+        .commit(&[put("alice", "2", Expect::Revision(7))])
+        .await
+        .unwrap_err();
+    assert!(clash.is_clash());
+    assert!(
+        clash
+            .to_string()
+            .starts_with("user \"alice\" has revision 1 while expecting 7"),
+        "{clash}"
+    );
+    for change in [
+        put("carl", "2", Expect::Present),
+        put("carl", "2", Expect::Revision(1)),
+    ] {
+        let clash = store.commit(&[change]).await.unwrap_err();
+        assert_eq!(clash.to_string(), "user \"carl\" does not exist");
+    }
+    let clash = store
+        .commit(&[remove("carl", Expect::Present)])
+        .await
+        .unwrap_err();
+    assert_eq!(clash.to_string(), "user \"carl\" does not exist");
+
+    let all = store.resources().await.unwrap();
+    assert_eq!(
+        (all.revision, all.resources.len(), all.resources[0].body.as_str()),
+        (1, 1, "1")
+    );
+}
+
+#[tokio::test]
+async fn resources_are_replaced_and_removed_as_expected() {
+    let world = world().await;
+    let store = &world.store;
+    store.commit(&[put("alice", "1", Expect::Any)]).await.unwrap();
+    store
+        .commit(&[put("alice", "2", Expect::Revision(1))])
+        .await
+        .unwrap();
+    store.commit(&[put("alice", "3", Expect::Present)]).await.unwrap();
+    assert_eq!(store.resources().await.unwrap().resources[0].body, "3");
+    store
+        .commit(&[
+            remove("alice", Expect::Revision(3)),
+            remove("nobody", Expect::Any),
+        ])
+        .await
+        .unwrap();
+    assert_eq!(
+        store.resources().await.unwrap(),
+        Resources {
+            revision: 4,
+            resources: Vec::new()
+        }
+    );
+}
+
+#[tokio::test]
+async fn audit_events_can_be_appended_but_neither_changed_nor_removed() {
+    let world = world().await;
+    let store = &world.store;
+    store.record(&[event("e1", "s1", 5)], &[]).await.unwrap();
+    let mut connection = store.log.lock().await;
+    for statement in [
+        "UPDATE audit_events SET user_name = 'mallory'",
+        "DELETE FROM audit_events",
+        "INSERT OR REPLACE INTO audit_events VALUES (1, 'e1', 0, '', '', '', '', '', '', '')",
+        "DELETE FROM sessions WHERE true",
+    ] {
+        sqlx::query("INSERT OR IGNORE INTO sessions VALUES ('s', '', '', '', '', 0, 0, 0, 2, '', '')")
+            .execute(&mut *connection)
+            .await
+            .unwrap();
+        let refusal = sqlx::query(statement)
+            .execute(&mut *connection)
+            .await
+            .unwrap_err();
+        assert!(
+            refusal.to_string().contains("append-only"),
+            "{statement}: {refusal}"
+        );
+    }
+    let reopened = sqlx::query("UPDATE sessions SET status = 1")
+        .execute(&mut *connection)
+        .await
+        .unwrap_err();
+    assert!(reopened.to_string().contains("stays ended"), "{reopened}");
+}
+
+#[tokio::test]
+async fn an_event_delivered_twice_is_kept_once() {
+    let world = world().await;
+    let store = &world.store;
+    store
+        .record(&[event("e1", "s1", 5), event("e1", "s1", 6)], &[])
+        .await
+        .unwrap();
+    store
+        .record(&[event("e1", "s1", 7), event("e2", "s1", 8)], &[])
+        .await
+        .unwrap();
+    let events = store
+        .events(&EventFilter {
+            limit: 10,
+            ..EventFilter::default()
+        })
+        .await
+        .unwrap();
+    let events: Vec<_> = events.into_iter().map(|(_, event)| event).collect();
+    assert_eq!(events, [event("e2", "s1", 8), event("e1", "s1", 5)]);
+}
+
+#[tokio::test]
+async fn an_absurd_number_does_not_fail_its_batch() {
+    let world = world().await;
+    let store = &world.store;
+    let mut absurd = session("s1", SessionStatus::Live, 0);
+    absurd.start_us = u64::MAX;
+    store
+        .record(&[event("e1", "s1", u64::MAX), event("e2", "", 1)], &[absurd])
+        .await
+        .unwrap();
+    assert_eq!(store.details_since("exec", 0).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn events_are_filtered_and_paged_newest_first() {
+    let world = world().await;
+    let store = &world.store;
+    let mut events: Vec<_> = (0..10)
+        .map(|n| event(&format!("e{n}"), &format!("s{}", n % 2), 10 + n))
+        .collect();
+    events[3].user = "bob".to_owned();
+    store.record(&events, &[]).await.unwrap();
+
+    let ids = async |filter: EventFilter| -> Vec<String> {
+        store
+            .events(&filter)
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|(_, event)| event.id)
+            .collect()
+    };
+    let all = || EventFilter {
+        limit: 100,
+        ..EventFilter::default()
+    };
+    assert_eq!(
+        ids(EventFilter {
+            user: "bob".to_owned(),
+            ..all()
+        })
+        .await,
+        ["e3"]
+    );
+    assert_eq!(
+        ids(EventFilter {
+            since_us: 12,
+            until_us: 14,
+            ..all()
+        })
+        .await,
+        ["e3", "e2"]
+    );
+    assert_eq!(
+        ids(EventFilter {
+            session: "s0".to_owned(),
+            limit: 2,
+            ..all()
+        })
+        .await,
+        ["e8", "e6"]
+    );
+    assert_eq!(
+        ids(EventFilter {
+            kind: "auth".to_owned(),
+            ..all()
+        })
+        .await,
+        [""; 0]
+    );
+
+    let first = store.events(&EventFilter { limit: 4, ..all() }).await.unwrap();
+    let rest = ids(EventFilter {
+        before_seq: first[3].0,
+        ..all()
+    })
+    .await;
+    assert_eq!(rest, ["e5", "e4", "e3", "e2", "e1", "e0"]);
+    assert_eq!(store.details_since("exec", 18).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_session_opens_learns_its_kind_ends_and_gets_its_recording() {
+    let world = world().await;
+    let store = &world.store;
+    let row = async || store.session("s1").await.unwrap().unwrap();
+    let live = session("s1", SessionStatus::Live, 0);
+    store.record(&[], std::slice::from_ref(&live)).await.unwrap();
+    assert_eq!(store.live_sessions().await.unwrap(), 1);
+
+    store
+        .record(
+            &[],
+            &[Session {
+                kind: "exec".to_owned(),
+                ..live.clone()
+            }],
+        )
+        .await
+        .unwrap();
+    let ended = Session {
+        bytes: 9,
+        ..session("s1", SessionStatus::Complete, 300)
+    };
+    store.record(&[], &[ended.clone(), live]).await.unwrap();
+    assert_eq!(
+        row().await,
+        Session {
+            kind: "exec".to_owned(),
+            ..ended.clone()
+        }
+    );
+
+    let stored = Session {
+        object: "s1.weir".to_owned(),
+        ..ended
+    };
+    store.record(&[], std::slice::from_ref(&stored)).await.unwrap();
+    store
+        .record(
+            &[],
+            &[Session {
+                object: "other".to_owned(),
+                ..stored
+            }],
+        )
+        .await
+        .unwrap();
+    assert_eq!((row().await.object.as_str(), row().await.bytes), ("s1.weir", 9));
+    assert_eq!(store.live_sessions().await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn sessions_left_live_are_interrupted_at_their_last_event_and_a_recovered_recording_still_finds_its_row()
+ {
+    let world = world().await;
+    let store = &world.store;
+    let live = |id| session(id, SessionStatus::Live, 0);
+    store
+        .record(
+            &[event("e1", "s1", 700)],
+            &[live("s1"), live("s2"), session("s3", SessionStatus::Complete, 5)],
+        )
+        .await
+        .unwrap();
+    let interrupted = store.interrupt_live_sessions().await.unwrap();
+    let ends: Vec<_> = interrupted
+        .iter()
+        .map(|session| (session.id.as_str(), session.end_us))
+        .collect();
+    assert_eq!(ends, [("s1", 700), ("s2", 100)]);
+    assert!(store.interrupt_live_sessions().await.unwrap().is_empty());
+
+    let recovered = Session {
+        object: "s1.weir".to_owned(),
+        bytes: 12,
+        ..session("s1", SessionStatus::Interrupted, 650)
+    };
+    store.record(&[], std::slice::from_ref(&recovered)).await.unwrap();
+    assert_eq!(store.session("s1").await.unwrap(), Some(recovered));
+}
+
+#[tokio::test]
+async fn sessions_are_filtered_and_paged_newest_first() {
+    let world = world().await;
+    let store = &world.store;
+    let mut sessions: Vec<_> = (0..6)
+        .map(|n| session(&format!("s{n}"), SessionStatus::Complete, 200))
+        .collect();
+    sessions[1].object = "o1".to_owned();
+    sessions[2].user = "bob".to_owned();
+    sessions[3].status = SessionStatus::Live;
+    sessions[4].start_us = 500;
+    store.record(&[], &sessions).await.unwrap();
+
+    let ids = async |filter: SessionFilter| -> Vec<String> {
+        store
+            .sessions(&filter)
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|session| session.id)
+            .collect()
+    };
+    let all = || SessionFilter {
+        limit: 100,
+        ..SessionFilter::default()
+    };
+    assert_eq!(
+        ids(SessionFilter {
+            user: "bob".to_owned(),
+            ..all()
+        })
+        .await,
+        ["s2"]
+    );
+    assert_eq!(
+        ids(SessionFilter {
+            recorded: true,
+            ..all()
+        })
+        .await,
+        ["s1"]
+    );
+    assert_eq!(
+        ids(SessionFilter {
+            status: Some(SessionStatus::Live),
+            ..all()
+        })
+        .await,
+        ["s3"]
+    );
+    assert_eq!(
+        ids(SessionFilter {
+            since_us: 101,
+            ..all()
+        })
+        .await,
+        ["s4"]
+    );
+    assert_eq!(
+        ids(SessionFilter {
+            until_us: 101,
+            node: "web1".to_owned(),
+            limit: 2,
+            ..all()
+        })
+        .await,
+        ["s5", "s3"]
+    );
+    assert_eq!(
+        ids(SessionFilter {
+            before_id: "s2".to_owned(),
+            ..all()
+        })
+        .await,
+        ["s1", "s0"]
+    );
+}
+
+#[tokio::test]
+async fn a_database_of_a_later_version_is_refused() {
+    let World { store, directory } = world().await;
+    sqlx::query(
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+         VALUES (9999, 'later', true, x'00', 0)",
+    )
+    .execute(&mut *store.resources.lock().await)
+    .await
+    .unwrap();
+    drop(store);
+    let refusal = SqliteStore::open(&directory.path().join("weir.db"))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        refusal.contains("has schema version 9999") && refusal.contains("run a newer one"),
+        "{refusal}"
+    );
+}
+
+#[tokio::test]
+async fn a_path_that_cannot_be_opened_is_named() {
+    let refusal = SqliteStore::open(Path::new("/nonexistent/weir.db"))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        refusal.starts_with("database /nonexistent/weir.db: "),
+        "{refusal}"
+    );
+}
