@@ -3,10 +3,12 @@
 #![forbid(unsafe_code)]
 
 pub mod algorithm;
+pub mod certificate;
 pub mod config;
 pub mod error;
 pub mod extensions;
 pub mod hop;
+pub mod key;
 pub mod negotiation;
 pub mod wire;
 
