@@ -1,6 +1,9 @@
 //! Randomness as an argument: protocol code takes `&mut dyn Random`, so that tests can replay a run.
 
 use std::convert::Infallible;
+use std::fmt;
+
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::backend;
 
@@ -25,31 +28,65 @@ impl Random for SystemRandom {
     }
 }
 
-/// The same generator for the crates that speak `rand_core`.
-pub(crate) struct LibraryRng;
+/// The same generator, asked for a kilobyte at a time.
+///
+/// Asking costs about as much as sealing a small packet, and a packet wants a few bytes of padding. What has been handed
+/// out is erased from the pool. A process that forks and goes on in both halves must not keep one.
+#[derive(Default)]
+pub struct PooledRandom {
+    /// Filled from the end: the first `unused` bytes have not been handed out.
+    pool: Zeroizing<Vec<u8>>,
+    unused: usize,
+}
 
-impl rand_core::TryRng for LibraryRng {
+impl PooledRandom {
+    const POOL_BYTES: usize = 1024;
+}
+
+impl Random for PooledRandom {
+    /// # Panics
+    /// If the operating system refuses entropy: there is no safe way to go on.
+    fn fill(&mut self, out: &mut [u8]) {
+        if out.len() > Self::POOL_BYTES {
+            return backend::fill_random(out);
+        }
+        if self.unused < out.len() {
+            self.pool.resize(Self::POOL_BYTES, 0);
+            backend::fill_random(&mut self.pool);
+            self.unused = Self::POOL_BYTES;
+        }
+        let handed_out = &mut self.pool[self.unused - out.len()..self.unused];
+        out.copy_from_slice(handed_out);
+        handed_out.zeroize();
+        self.unused -= out.len();
+    }
+}
+
+impl fmt::Debug for PooledRandom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PooledRandom(..)")
+    }
+}
+
+/// For the crates that speak `rand_core`, some of which draw a word at a time.
+impl rand_core::TryRng for PooledRandom {
     type Error = Infallible;
 
     fn try_next_u32(&mut self) -> Result<u32, Infallible> {
-        let mut bytes = [0; 4];
-        backend::fill_random(&mut bytes);
-        Ok(u32::from_le_bytes(bytes))
+        rand_core::utils::next_word_via_fill(self)
     }
 
     fn try_next_u64(&mut self) -> Result<u64, Infallible> {
-        let mut bytes = [0; 8];
-        backend::fill_random(&mut bytes);
-        Ok(u64::from_le_bytes(bytes))
+        rand_core::utils::next_word_via_fill(self)
     }
 
     fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Infallible> {
-        backend::fill_random(out);
+        self.fill(out);
         Ok(())
     }
 }
 
-impl rand_core::TryCryptoRng for LibraryRng {}
+impl rand_core::TryCryptoRng for PooledRandom {}
 
 #[cfg(test)]
 mod tests {
@@ -63,5 +100,21 @@ mod tests {
         assert_ne!(a, b);
         assert_ne!(a[48..], [0; 16]);
         SystemRandom.fill(&mut []);
+    }
+    #[test]
+    fn the_pool_never_hands_out_a_byte_twice() {
+        let mut random = PooledRandom::default();
+        let mut seen = std::collections::HashSet::new();
+        for len in (8..300).chain([1023, 1024, 1025, 4096]) {
+            let mut out = vec![0; len];
+            random.fill(&mut out);
+            for draw in out.chunks_exact(8) {
+                assert!(
+                    seen.insert(draw.to_vec()),
+                    "a draw of {len} bytes repeats {draw:02x?}"
+                );
+            }
+        }
+        assert!(random.pool[random.unused..].iter().all(|byte| *byte == 0));
     }
 }

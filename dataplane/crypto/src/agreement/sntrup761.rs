@@ -8,7 +8,7 @@ use sntrup::{Sntrup761Params, SntrupKem};
 
 use super::SharedSecret;
 use crate::Unauthentic;
-use crate::random::LibraryRng;
+use crate::random::PooledRandom;
 
 /// Length of an encapsulation key in bytes.
 pub const PUBLIC_KEY_LEN: usize = 1158;
@@ -25,7 +25,7 @@ impl DecapsulationKey {
     /// A fresh key pair.
     #[must_use]
     pub fn generate() -> Self {
-        let (public, private) = SntrupKem::generate_key(&mut LibraryRng);
+        let (public, private) = SntrupKem::generate_key(&mut PooledRandom::default());
         DecapsulationKey { private, public }
     }
 
@@ -61,7 +61,7 @@ impl fmt::Debug for DecapsulationKey {
 pub fn encapsulate(public_key: &[u8]) -> Result<(Vec<u8>, SharedSecret), Unauthentic> {
     let public =
         sntrup::EncapsulationKey::<Sntrup761Params>::try_from(public_key).map_err(|_| Unauthentic)?;
-    let (ciphertext, secret) = public.encapsulate(&mut LibraryRng);
+    let (ciphertext, secret) = public.encapsulate(&mut PooledRandom::default());
     Ok((
         ciphertext.as_ref().to_vec(),
         SharedSecret::copy_of(secret.as_ref()),

@@ -18,7 +18,7 @@ use crate::Unauthentic;
 use crate::agreement::{Curve, SharedSecret};
 use crate::digest::HashAlgorithm;
 use crate::hmac::HmacAlgorithm;
-use crate::random::LibraryRng;
+use crate::random::PooledRandom;
 use crate::sign::{CrtComponents, KeyRejected, NistCurve, SignatureScheme};
 
 pub(crate) const NAME: &str = "ring";
@@ -156,7 +156,7 @@ pub(crate) enum EphemeralKey {
 impl EphemeralKey {
     pub(crate) fn generate(curve: Curve) -> (Self, Vec<u8>) {
         let Some(algorithm) = agreement_algorithm(curve) else {
-            let private = p521::ecdh::EphemeralSecret::generate_from_rng(&mut LibraryRng);
+            let private = p521::ecdh::EphemeralSecret::generate_from_rng(&mut PooledRandom::default());
             let public = p521::Sec1Point::from(private.public_key()).as_bytes().to_vec();
             return (EphemeralKey::P521(Box::new(private)), public);
         };
@@ -199,7 +199,7 @@ pub(crate) struct MlKem768(ml_kem::ml_kem_768::DecapsulationKey);
 
 impl MlKem768 {
     pub(crate) fn generate() -> (Self, Vec<u8>) {
-        let (private, public) = MlKem768Parameters::generate_keypair_from_rng(&mut LibraryRng);
+        let (private, public) = MlKem768Parameters::generate_keypair_from_rng(&mut PooledRandom::default());
         (MlKem768(private), public.to_bytes().to_vec())
     }
 
@@ -212,7 +212,7 @@ impl MlKem768 {
 pub(crate) fn mlkem768_encapsulate(public: &[u8]) -> Result<(Vec<u8>, SharedSecret), Unauthentic> {
     let encoded = public.try_into().map_err(|_| Unauthentic)?;
     let key = ml_kem::ml_kem_768::EncapsulationKey::new(encoded).map_err(|_| Unauthentic)?;
-    let (ciphertext, secret) = key.encapsulate_with_rng(&mut LibraryRng);
+    let (ciphertext, secret) = key.encapsulate_with_rng(&mut PooledRandom::default());
     Ok((ciphertext.to_vec(), SharedSecret::copy_of(&secret)))
 }
 
