@@ -139,7 +139,7 @@ impl CipherAlgorithm {
     }
 
     /// Bytes of key.
-    pub const fn key_len(self) -> usize {
+    pub(crate) const fn key_len(self) -> usize {
         match self {
             Self::Aes128Gcm | Self::Aes128Ctr => 16,
             Self::Aes192Ctr => 24,
@@ -149,7 +149,7 @@ impl CipherAlgorithm {
     }
 
     /// Bytes of initial vector.
-    pub const fn iv_len(self) -> usize {
+    pub(crate) const fn iv_len(self) -> usize {
         match self {
             Self::Aes128Gcm | Self::Aes256Gcm => 12,
             Self::Aes128Ctr | Self::Aes192Ctr | Self::Aes256Ctr => 16,
@@ -165,7 +165,7 @@ impl MacAlgorithm {
     }
 
     /// Bytes of key and of tag, which for these are the same.
-    pub const fn tag_len(self) -> usize {
+    pub(crate) const fn tag_len(self) -> usize {
         match self {
             Self::HmacSha256Etm | Self::HmacSha256 => 32,
             Self::HmacSha512Etm | Self::HmacSha512 => 64,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::algorithm::{CipherAlgorithm, HostKeyAlgorithm, KexAlgorithm, MacAlgorithm};
+use crate::key::SignatureAlgorithm;
 
 /// Configuration of one kind of hop; shared by all hops of that kind.
 #[derive(Clone, Debug)]
@@ -19,7 +20,7 @@ pub struct TransportConfig {
     pub ident: String,
     /// Signature algorithms that this side takes for user authentication: the content of the
     /// extension `server-sig-algs` (RFC 8308 §3.1). A server's matter.
-    pub server_sig_algs: Vec<String>,
+    pub server_sig_algs: Vec<SignatureAlgorithm>,
     /// Prefer AES-GCM over the orders of both sides: as a server, offer nothing else to a client
     /// that has it; as a client, put it first.
     pub prefer_gcm: bool,
@@ -64,7 +65,7 @@ impl TransportConfig {
             ciphers: CipherAlgorithm::ALL.to_vec(),
             macs: MacAlgorithm::ALL.to_vec(),
             ident: ident(),
-            server_sig_algs: SERVER_SIG_ALGS.iter().map(|&name| name.to_owned()).collect(),
+            server_sig_algs: SignatureAlgorithm::ALL.to_vec(),
             prefer_gcm: cpu_has_aes(),
             limits: Limits::default(),
             rekey: RekeyLimits::default(),
@@ -116,17 +117,6 @@ impl Default for RekeyLimits {
 fn ident() -> String {
     format!("SSH-2.0-OpenSSH_9.9 Weir_{}", env!("CARGO_PKG_VERSION"))
 }
-
-const SERVER_SIG_ALGS: &[&str] = &[
-    "ssh-ed25519",
-    "sk-ssh-ed25519@openssh.com",
-    "ecdsa-sha2-nistp256",
-    "ecdsa-sha2-nistp384",
-    "ecdsa-sha2-nistp521",
-    "sk-ecdsa-sha2-nistp256@openssh.com",
-    "rsa-sha2-512",
-    "rsa-sha2-256",
-];
 
 /// Whether this processor computes AES in hardware; without that ChaCha20 is the faster cipher.
 pub fn cpu_has_aes() -> bool {

@@ -85,15 +85,14 @@ pub enum Misbehaviour {
     /// The public value in a key exchange is none.
     #[error("unusable public value in the key exchange")]
     KeyAgreement,
-    /// The host key is not of the kind that was agreed upon, or cannot be read.
-    #[error("host key is not a usable {expected}")]
+    /// The host key is not of the kind that was agreed upon, or did not sign the exchange.
+    #[error("host key shown as {expected} does not stand for this exchange: {problem}")]
     HostKey {
         /// The algorithm that was negotiated.
         expected: &'static str,
+        /// What is wrong.
+        problem: String,
     },
-    /// The signature over the exchange hash does not verify.
-    #[error("host key signature does not verify")]
-    HostKeySignature,
     /// Strict key exchange was agreed upon and the first packet was not KEXINIT.
     #[error("{packets} packets came before KEXINIT although strict key exchange was agreed upon")]
     StrictKex {
@@ -141,9 +140,7 @@ impl Error {
     pub fn disconnect_reason(&self) -> DisconnectReason {
         match self {
             Error::PeerMisbehaved(Misbehaviour::Mac { .. }) => DisconnectReason::MacError,
-            Error::PeerMisbehaved(
-                Misbehaviour::KeyAgreement | Misbehaviour::HostKey { .. } | Misbehaviour::HostKeySignature,
-            )
+            Error::PeerMisbehaved(Misbehaviour::KeyAgreement | Misbehaviour::HostKey { .. })
             | Error::PeerIncompatible { .. } => DisconnectReason::KeyExchangeFailed,
             Error::PeerMisbehaved(_) => DisconnectReason::ProtocolError,
             Error::Rejected(_) => DisconnectReason::HostKeyNotVerifiable,
@@ -156,8 +153,7 @@ impl Error {
         matches!(self, Error::TooSlow { .. })
     }
 
-    /// Makes an error of what is wrong with a message.
-    pub fn malformed(message: &'static str) -> impl Fn(WireError) -> Error {
+    pub(crate) fn malformed(message: &'static str) -> impl Fn(WireError) -> Error {
         move |problem| Misbehaviour::Malformed { message, problem }.into()
     }
 }

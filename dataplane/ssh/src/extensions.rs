@@ -1,6 +1,7 @@
 //! What the peer can do beyond the protocol (RFC 8308).
 
 use crate::error::Error;
+use crate::key::SignatureAlgorithm;
 use crate::wire::{Reader, Writer, msg};
 
 /// Extensions that the peer has told of in `SSH_MSG_EXT_INFO`.
@@ -24,7 +25,7 @@ impl Extensions {
     }
 
     /// Adds what an `SSH_MSG_EXT_INFO` tells; `payload` begins after the message number.
-    pub fn receive(&mut self, payload: &[u8]) -> Result<(), Error> {
+    pub(crate) fn receive(&mut self, payload: &[u8]) -> Result<(), Error> {
         let malformed = Error::malformed("EXT_INFO");
         let mut reader = Reader::new(payload);
         let count = reader.u32().map_err(&malformed)?;
@@ -48,11 +49,11 @@ impl Extensions {
 }
 
 /// The payload of a server's EXT_INFO.
-pub fn server_ext_info(server_sig_algs: &[String]) -> Vec<u8> {
+pub(crate) fn server_ext_info(server_sig_algs: &[SignatureAlgorithm]) -> Vec<u8> {
     let mut payload = vec![msg::EXT_INFO];
     payload.put_u32(3);
     payload.put_string("server-sig-algs");
-    payload.put_name_list(server_sig_algs.iter().map(String::as_str));
+    payload.put_name_list(server_sig_algs.iter().map(|algorithm| algorithm.name()));
     payload.put_string("publickey-hostbound@openssh.com");
     payload.put_string("0");
     payload.put_string("ping@openssh.com");
@@ -61,7 +62,7 @@ pub fn server_ext_info(server_sig_algs: &[String]) -> Vec<u8> {
 }
 
 /// The payload of a client's EXT_INFO.
-pub fn client_ext_info() -> Vec<u8> {
+pub(crate) fn client_ext_info() -> Vec<u8> {
     let mut payload = vec![msg::EXT_INFO];
     payload.put_u32(1);
     payload.put_string("ext-info-in-auth@openssh.com");
@@ -75,7 +76,7 @@ mod tests {
 
     #[test]
     fn what_a_server_tells_is_understood() {
-        let algorithms = ["ssh-ed25519".to_owned(), "rsa-sha2-512".to_owned()];
+        let algorithms = [SignatureAlgorithm::Ed25519, SignatureAlgorithm::RsaSha512];
         let mut extensions = Extensions::default();
         assert!(extensions.server_sig_algs().is_none());
         extensions.receive(&server_ext_info(&algorithms)[1..]).unwrap();
@@ -83,7 +84,7 @@ mod tests {
             extensions
                 .server_sig_algs()
                 .unwrap()
-                .eq(algorithms.iter().map(String::as_str))
+                .eq(algorithms.iter().map(|algorithm| algorithm.name()))
         );
         assert!(extensions.publickey_hostbound && extensions.ping && !extensions.ext_info_in_auth);
     }

@@ -1,0 +1,8 @@
+//! Two hops, or a hop and a forged peer, in virtual time.
+
+mod attack;
+mod exchange;
+mod forged;
+mod pair;
+mod rekey;
+mod steering;
