@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod algorithm;
+pub mod auth;
 pub mod certificate;
 pub mod config;
 pub mod error;

@@ -121,7 +121,7 @@ impl CertificateRequest {
     }
 
     /// Everything up to the signature.
-    fn encode(mut self, authority: &PublicKey, nonce: &[u8]) -> Vec<u8> {
+    pub(super) fn encode(mut self, authority: &PublicKey, nonce: &[u8]) -> Vec<u8> {
         let kind = self.key.key_type();
         let mut out = Vec::with_capacity(1024);
         out.put_string(kind.certificate_name());
