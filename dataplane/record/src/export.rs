@@ -1,0 +1,110 @@
+//! Recordings in the forms that other programs read. Each is written as a stream, in constant memory.
+
+mod cast;
+mod json;
+mod text;
+
+use std::io;
+
+use crate::reader::ReadError;
+
+pub use cast::cast;
+pub use json::json;
+pub use text::text;
+
+/// Why an export stopped. What was written until then is right as far as it goes.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The recording cannot be read on.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The output cannot be written.
+    #[error("the export cannot be written: {0}")]
+    Write(#[from] io::Error),
+}
+
+impl ExportError {
+    /// Whether the recording merely lacks its end, all else having been exported.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        matches!(self, ExportError::Read(ReadError::Cut { .. }))
+    }
+}
+
+/// Makes whole characters of a stream of bytes that is divided anywhere. Bytes that are no UTF-8 become U+FFFD.
+#[derive(Debug, Default)]
+struct Characters {
+    /// The beginning of a character whose rest has not come yet.
+    begun: Vec<u8>,
+}
+
+impl Characters {
+    /// Appends the characters that `data` completes to `out`.
+    fn push(&mut self, data: &[u8], out: &mut String) {
+        let joined;
+        let mut rest = if self.begun.is_empty() {
+            data
+        } else {
+            self.begun.extend_from_slice(data);
+            joined = std::mem::take(&mut self.begun);
+            &joined[..]
+        };
+        loop {
+            match std::str::from_utf8(rest) {
+                Ok(whole) => return out.push_str(whole),
+                Err(err) => {
+                    let (valid, after) = rest.split_at(err.valid_up_to());
+                    out.push_str(&String::from_utf8_lossy(valid));
+                    let Some(bad) = err.error_len() else {
+                        self.begun = after.to_vec();
+                        return;
+                    };
+                    out.push(char::REPLACEMENT_CHARACTER);
+                    rest = &after[bad..];
+                }
+            }
+        }
+    }
+
+    /// What is left of a character that never became whole.
+    fn finish(&mut self, out: &mut String) {
+        if !self.begun.is_empty() {
+            self.begun.clear();
+            out.push(char::REPLACEMENT_CHARACTER);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn characters_divided_anywhere_are_whole_again(text in ".{0,40}", cuts in prop::collection::vec(0usize..120, 0..8)) {
+            let bytes = text.as_bytes();
+            let mut cuts: Vec<_> = cuts.into_iter().map(|cut| cut.min(bytes.len())).collect();
+            cuts.extend([0, bytes.len()]);
+            cuts.sort_unstable();
+            let mut characters = Characters::default();
+            let mut out = String::new();
+            for pair in cuts.windows(2) {
+                characters.push(&bytes[pair[0]..pair[1]], &mut out);
+            }
+            characters.finish(&mut out);
+            prop_assert_eq!(out, text);
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_character_are_replaced_and_nothing_is_lost_around_them() {
+        let mut characters = Characters::default();
+        let mut out = String::new();
+        characters.push(b"a\xffb\xe2\x82", &mut out);
+        characters.push(b"c\xf0", &mut out);
+        characters.finish(&mut out);
+        assert_eq!(out, "a\u{fffd}b\u{fffd}c\u{fffd}");
+    }
+}

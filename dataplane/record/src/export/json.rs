@@ -1,0 +1,173 @@
+//! JSON lines: every event as one object, nothing left out.
+
+use std::io::{Read, Write};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value, json};
+
+use super::ExportError;
+use crate::event::{Entry, Event};
+use crate::reader::{ReadError, Reader};
+
+/// Writes a recording as JSON lines: a `recording` object, one object per event, an `end` object.
+///
+/// Times are integer microseconds since the session's start. A peer's bytes stand as a string where they are UTF-8, else
+/// in base64 under the same name with `_base64` behind it, so that nothing is lost.
+///
+/// # Errors
+/// If the recording cannot be read or the output not be written. Of a recording that is cut off all is written first.
+pub fn json<R: Read, W: Write>(reader: &mut Reader<R>, out: &mut W) -> Result<(), ExportError> {
+    let envelope = reader.envelope();
+    line(
+        out,
+        &json!({
+            "kind": "recording",
+            "session": envelope.session.to_string(),
+            "start_us": envelope.started_us,
+        }),
+    )?;
+    let ended = loop {
+        match reader.next_entry() {
+            Ok(Some(entry)) => line(out, &Value::Object(object(&entry)))?,
+            Ok(None) => break Ok(()),
+            Err(err @ ReadError::Cut { .. }) => break Err(err),
+            Err(err) => return Err(err.into()),
+        }
+    };
+    if let Some(end) = reader.end() {
+        line(
+            out,
+            &json!({
+                "kind": "end",
+                "status": end.status.as_str(),
+                "duration_us": end.duration.map(micros),
+                "chunks": end.chunks,
+                "plaintext_bytes": end.plaintext_bytes,
+            }),
+        )?;
+    }
+    out.flush()?;
+    Ok(ended?)
+}
+
+fn line<W: Write>(out: &mut W, value: &Value) -> Result<(), ExportError> {
+    serde_json::to_writer(&mut *out, value).map_err(std::io::Error::from)?;
+    out.write_all(b"\n")?;
+    Ok(())
+}
+
+fn micros(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn object(entry: &Entry<'_>) -> Map<String, Value> {
+    let mut o = Map::new();
+    o.insert("time_us".to_owned(), micros(entry.at).into());
+    if !matches!(entry.event, Event::Meta(_)) {
+        o.insert("channel".to_owned(), entry.channel.into());
+    }
+    o.insert("kind".to_owned(), name(&entry.event).into());
+    let mut set = |name: &str, value: Value| o.insert(name.to_owned(), value);
+    match entry.event {
+        Event::Meta(fields) => {
+            for (name, value) in fields.iter() {
+                set(name, value.into());
+            }
+        }
+        Event::Output(data) | Event::ErrorOutput(data) | Event::Input(data) => bytes(&mut o, "data", data),
+        Event::Terminal {
+            term,
+            columns,
+            rows,
+            width_px,
+            height_px,
+        } => {
+            set("columns", columns.into());
+            set("rows", rows.into());
+            set("width_px", width_px.into());
+            set("height_px", height_px.into());
+            bytes(&mut o, "term", term);
+        }
+        Event::Resize {
+            columns,
+            rows,
+            width_px,
+            height_px,
+        } => {
+            set("columns", columns.into());
+            set("rows", rows.into());
+            set("width_px", width_px.into());
+            set("height_px", height_px.into());
+        }
+        Event::Exec { command } => bytes(&mut o, "command", command),
+        Event::Subsystem { name } => bytes(&mut o, "name", name),
+        Event::ExitStatus(status) => {
+            set("status", status.into());
+        }
+        Event::ExitSignal {
+            signal,
+            core_dumped,
+            message,
+        } => {
+            set("core_dumped", core_dumped.into());
+            bytes(&mut o, "signal", signal);
+            bytes(&mut o, "message", message);
+        }
+        Event::LimitReached { stream, limit } => {
+            set("stream", stream.as_str().into());
+            set("limit_bytes", limit.into());
+        }
+        Event::Unrecorded { stream, bytes } => {
+            set("stream", stream.as_str().into());
+            set("bytes", bytes.into());
+        }
+        Event::Forward {
+            kind,
+            host,
+            port,
+            originator,
+            originator_port,
+        } => {
+            set("type", kind.as_str().into());
+            set("port", port.into());
+            set("originator_port", originator_port.into());
+            bytes(&mut o, "host", host);
+            bytes(&mut o, "originator", originator);
+        }
+        Event::Unknown { kind, payload } => {
+            set("code", kind.0.into());
+            bytes(&mut o, "payload", payload);
+        }
+        Event::Shell | Event::Closed => {}
+    }
+    o
+}
+
+fn bytes(o: &mut Map<String, Value>, name: &str, data: &[u8]) {
+    match std::str::from_utf8(data) {
+        Ok(text) => o.insert(name.to_owned(), text.into()),
+        Err(_) => o.insert(format!("{name}_base64"), STANDARD.encode(data).into()),
+    };
+}
+
+fn name(event: &Event<'_>) -> &'static str {
+    match event {
+        Event::Meta(_) => "meta",
+        Event::Output(_) => "output",
+        Event::ErrorOutput(_) => "error_output",
+        Event::Input(_) => "input",
+        Event::Terminal { .. } => "terminal",
+        Event::Resize { .. } => "resize",
+        Event::Shell => "shell",
+        Event::Exec { .. } => "exec",
+        Event::Subsystem { .. } => "subsystem",
+        Event::ExitStatus(_) => "exit_status",
+        Event::ExitSignal { .. } => "exit_signal",
+        Event::LimitReached { .. } => "limit_reached",
+        Event::Unrecorded { .. } => "unrecorded",
+        Event::Closed => "closed",
+        Event::Forward { .. } => "forward",
+        Event::Unknown { .. } => "unknown",
+    }
+}
