@@ -191,9 +191,30 @@ pub enum DisconnectReason {
 }
 
 impl DisconnectReason {
+    const ALL: [DisconnectReason; 13] = [
+        DisconnectReason::HostNotAllowed,
+        DisconnectReason::ProtocolError,
+        DisconnectReason::KeyExchangeFailed,
+        DisconnectReason::MacError,
+        DisconnectReason::ServiceNotAvailable,
+        DisconnectReason::VersionNotSupported,
+        DisconnectReason::HostKeyNotVerifiable,
+        DisconnectReason::ConnectionLost,
+        DisconnectReason::ByApplication,
+        DisconnectReason::TooManyConnections,
+        DisconnectReason::AuthCancelled,
+        DisconnectReason::NoMoreAuthMethods,
+        DisconnectReason::IllegalUserName,
+    ];
+
     /// The number on the wire.
     pub const fn code(self) -> u32 {
         self as u32
+    }
+
+    /// The reason with that number on the wire, if it has one that is still in use.
+    pub fn from_code(code: u32) -> Option<DisconnectReason> {
+        Self::ALL.into_iter().find(|reason| reason.code() == code)
     }
 }
 

@@ -314,6 +314,16 @@ impl Hop {
         Ok(())
     }
 
+    /// Answers the packet that was received last with UNIMPLEMENTED (RFC 4253 §11.4).
+    ///
+    /// # Errors
+    /// As for [`seal`](Hop::seal).
+    pub fn unimplemented(&mut self, env: &mut Env<'_>, out: &mut Vec<u8>) -> Result<(), Error> {
+        let mut reply = vec![msg::UNIMPLEMENTED];
+        reply.put_u32(self.opener.usage.sequence.wrapping_sub(1));
+        self.seal(env, &reply, out)
+    }
+
     /// Whether an exchange of new keys is under way.
     pub fn is_rekeying(&self) -> bool {
         self.core.session.is_some() && !matches!(self.phase, Phase::Established | Phase::Ended)
@@ -522,9 +532,7 @@ impl Hop {
             // RFC 4253 §11.4: "An implementation MUST respond to all unrecognized messages with an
             // SSH_MSG_UNIMPLEMENTED message".
             8..=19 | 22..=29 if matches!(self.phase, Phase::Established) => {
-                let mut reply = vec![msg::UNIMPLEMENTED];
-                reply.put_u32(self.opener.usage.sequence.wrapping_sub(1));
-                self.core.sealer.seal(env.random, &reply, out)?;
+                self.unimplemented(env, out)?;
                 Ok(Event::Handled)
             }
             msg::KEXINIT..=49 => self.receive_kex(env, payload, out),
