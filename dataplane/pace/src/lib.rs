@@ -3,10 +3,10 @@
 //! Pure: time is an argument, nothing sleeps. The caller asks with
 //! [`Pacer::request`], is either admitted at once, told to wait, or refused; it
 //! reports how each handshake ended with [`Pacer::release`] and is told who may
-//! start next.
+//! start in its place.
 //!
 //! ```text
-//!            request                      release, cancel, expire
+//!            request                      release, cancel        
 //!   caller ──────────▶ in flight < window? ──no──▶ queue (first come, bounded)
 //!                         │ yes                        │ oldest first
 //!                         ▼                            ▼
@@ -38,13 +38,17 @@ pub struct Config {
     pub window: usize,
     /// Callers waiting for one target; beyond it the answer is immediate.
     pub queue_limit: usize,
-    /// How long a caller waits at most.
+    /// How long a caller waits at most; the caller keeps the time and then calls [`Pacer::cancel`].
     pub wait_limit: Duration,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { window: 8, queue_limit: 4096, wait_limit: Duration::from_secs(30) }
+        Self {
+            window: 8,
+            queue_limit: 4096,
+            wait_limit: Duration::from_secs(30),
+        }
     }
 }
 
@@ -60,7 +64,7 @@ pub struct Ticket(u64);
 pub enum Admission {
     /// Start the handshake now; [`Pacer::release`] is owed.
     Admitted,
-    /// Wait; the ticket appears among the admitted or the expired later on.
+    /// Wait: a later [`Pacer::release`] names the ticket, or the caller cancels.
     Queued {
         /// The place in the queue.
         ticket: Ticket,
@@ -83,15 +87,6 @@ pub enum Outcome {
     Failed,
 }
 
-/// A caller whose wait is over.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Wake {
-    /// May start; [`Pacer::release`] is owed.
-    Admitted(Ticket),
-    /// Waited for the limit; owes nothing.
-    Expired(Ticket),
-}
-
 /// Admission of handshakes to many targets.
 #[derive(Debug)]
 pub struct Pacer {
@@ -104,11 +99,15 @@ impl Pacer {
     /// A pacer that knows no target yet.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        Self { config, targets: HashMap::new(), next_ticket: 0 }
+        Self {
+            config,
+            targets: HashMap::new(),
+            next_ticket: 0,
+        }
     }
 
     /// Asks for a handshake to `target`.
-    pub fn request(&mut self, now: Timestamp, target: &TargetId) -> Admission {
+    pub fn request(&mut self, _now: Timestamp, target: &TargetId) -> Admission {
         let entry = self.targets.entry(target.clone()).or_default();
         if entry.in_flight < self.config.window {
             entry.in_flight += 1;
@@ -120,7 +119,7 @@ impl Pacer {
         }
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
-        entry.queue.push_back(Waiting { ticket, deadline: now + self.config.wait_limit });
+        entry.queue.push_back(ticket);
         Admission::Queued { ticket, ahead }
     }
 
@@ -129,14 +128,14 @@ impl Pacer {
     /// # Panics
     ///
     /// When more slots are given back than were taken.
-    pub fn release(&mut self, _now: Timestamp, target: &TargetId, _outcome: Outcome) -> Option<Wake> {
+    pub fn release(&mut self, _now: Timestamp, target: &TargetId, _outcome: Outcome) -> Option<Ticket> {
         let Entry::Occupied(mut entry) = self.targets.entry(target.clone()) else {
             panic!("a slot is given back only by who was admitted");
         };
         let state = entry.get_mut();
         assert!(state.in_flight > 0, "a slot is given back once");
         if let Some(next) = state.queue.pop_front() {
-            return Some(Wake::Admitted(next.ticket));
+            return Some(next);
         }
         state.in_flight -= 1;
         if state.in_flight == 0 {
@@ -147,37 +146,27 @@ impl Pacer {
 
     /// A waiting caller has gone. False when it was not waiting any more.
     pub fn cancel(&mut self, target: &TargetId, ticket: Ticket) -> bool {
-        let Some(state) = self.targets.get_mut(target) else { return false };
+        let Some(state) = self.targets.get_mut(target) else {
+            return false;
+        };
         // Tickets grow, and are queued in the order in which they are given.
-        let place = state.queue.binary_search_by_key(&ticket, |waiting| waiting.ticket);
+        let place = state.queue.binary_search(&ticket);
         place.is_ok_and(|place| state.queue.remove(place).is_some())
-    }
-
-    /// The next caller of `target` whose wait limit has passed at `now`, if any.
-    pub fn expire(&mut self, now: Timestamp, target: &TargetId) -> Option<Wake> {
-        let state = self.targets.get_mut(target)?;
-        // One limit for all: who came first expires first.
-        let expired = state.queue.front().is_some_and(|waiting| waiting.deadline <= now);
-        expired.then(|| state.queue.pop_front()).flatten().map(|waiting| Wake::Expired(waiting.ticket))
     }
 
     /// Handshakes in flight to `target` and callers waiting for it.
     #[must_use]
     pub fn load(&self, target: &TargetId) -> (usize, usize) {
-        self.targets.get(target).map_or((0, 0), |state| (state.in_flight, state.queue.len()))
+        self.targets
+            .get(target)
+            .map_or((0, 0), |state| (state.in_flight, state.queue.len()))
     }
 }
 
 #[derive(Debug, Default)]
 struct Target {
     in_flight: usize,
-    queue: VecDeque<Waiting>,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    ticket: Ticket,
-    deadline: Timestamp,
+    queue: VecDeque<Ticket>,
 }
 
 #[cfg(test)]
@@ -187,7 +176,11 @@ mod tests {
     const NOW: Timestamp = Duration::from_secs(100);
 
     fn pacer(window: usize, queue_limit: usize) -> Pacer {
-        Pacer::new(Config { window, queue_limit, wait_limit: Duration::from_secs(30) })
+        Pacer::new(Config {
+            window,
+            queue_limit,
+            wait_limit: Duration::from_secs(30),
+        })
     }
 
     fn queued(admission: Admission) -> Ticket {
@@ -202,7 +195,10 @@ mod tests {
         let (mut pacer, a, b) = (pacer(2, 10), TargetId::from("a:22"), TargetId::from("b:22"));
         assert_eq!(pacer.request(NOW, &a), Admission::Admitted);
         assert_eq!(pacer.request(NOW, &a), Admission::Admitted);
-        assert!(matches!(pacer.request(NOW, &a), Admission::Queued { ahead: 0, .. }));
+        assert!(matches!(
+            pacer.request(NOW, &a),
+            Admission::Queued { ahead: 0, .. }
+        ));
         assert_eq!(pacer.request(NOW, &b), Admission::Admitted);
         assert_eq!(pacer.load(&a), (2, 1));
     }
@@ -213,8 +209,8 @@ mod tests {
         pacer.request(NOW, &target);
         let first = queued(pacer.request(NOW, &target));
         let second = queued(pacer.request(NOW, &target));
-        assert_eq!(pacer.release(NOW, &target, Outcome::Authenticated), Some(Wake::Admitted(first)));
-        assert_eq!(pacer.release(NOW, &target, Outcome::Failed), Some(Wake::Admitted(second)));
+        assert_eq!(pacer.release(NOW, &target, Outcome::Authenticated), Some(first));
+        assert_eq!(pacer.release(NOW, &target, Outcome::Failed), Some(second));
         assert_eq!(pacer.release(NOW, &target, Outcome::Failed), None);
         assert!(pacer.targets.is_empty(), "an idle target costs no memory");
     }
@@ -227,18 +223,14 @@ mod tests {
         let second = queued(pacer.request(NOW, &target));
         assert!(pacer.cancel(&target, first));
         assert!(!pacer.cancel(&target, first), "gone once");
-        assert_eq!(pacer.release(NOW, &target, Outcome::Failed), Some(Wake::Admitted(second)));
+        assert_eq!(pacer.release(NOW, &target, Outcome::Failed), Some(second));
     }
 
     #[test]
-    fn queue_is_bounded_and_the_wait_is_limited() {
+    fn queue_is_bounded() {
         let (mut pacer, target) = (pacer(1, 1), TargetId::from("a:22"));
         pacer.request(NOW, &target);
-        let waiting = queued(pacer.request(NOW, &target));
+        queued(pacer.request(NOW, &target));
         assert_eq!(pacer.request(NOW, &target), Admission::Refused { ahead: 1 });
-        assert_eq!(pacer.expire(NOW + Duration::from_secs(29), &target), None);
-        let at_limit = NOW + Duration::from_secs(30);
-        assert_eq!(pacer.expire(at_limit, &target), Some(Wake::Expired(waiting)));
-        assert_eq!(pacer.expire(at_limit, &target), None);
     }
 }
