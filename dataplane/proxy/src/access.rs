@@ -1,0 +1,143 @@
+//! What a session may do: the user's grant and the user's certificate, asked by the relay.
+
+use weir_policy::{Feature, Grant, Record};
+use weir_relay::{Ask, Decision, Policy, Program, Recording};
+use weir_ssh::certificate::UserCertificate;
+
+/// The terms of one session, fixed when it starts.
+#[derive(Debug, Clone)]
+pub(crate) struct Access {
+    grant: Grant,
+    /// What an absent `permit-*` extension takes away (OpenSSH PROTOCOL.certkeys).
+    certificate: Extensions,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Extensions {
+    pty: bool,
+    port_forwarding: bool,
+    agent_forwarding: bool,
+    x11_forwarding: bool,
+}
+
+impl Access {
+    pub(crate) fn new(grant: Grant, certificate: &UserCertificate) -> Self {
+        Self {
+            grant,
+            certificate: Extensions {
+                pty: certificate.permits_pty(),
+                port_forwarding: certificate.permits_port_forwarding(),
+                agent_forwarding: certificate.permits_agent_forwarding(),
+                x11_forwarding: certificate.permits_x11_forwarding(),
+            },
+        }
+    }
+
+    pub(crate) fn record(&self) -> Record {
+        self.grant.record
+    }
+
+    fn permits(&self, feature: Feature) -> bool {
+        let certified = match feature {
+            Feature::Pty => self.certificate.pty,
+            Feature::LocalForwarding | Feature::RemoteForwarding => self.certificate.port_forwarding,
+            Feature::AgentForwarding => self.certificate.agent_forwarding,
+            Feature::X11 => self.certificate.x11_forwarding,
+            Feature::Exec | Feature::FileCopy => true,
+        };
+        certified && self.grant.permits(feature)
+    }
+
+    fn feature(&self, feature: Feature) -> Decision {
+        if self.permits(feature) {
+            Decision::Allow
+        } else {
+            Decision::Deny(feature.refusal().to_owned())
+        }
+    }
+}
+
+impl Policy for Access {
+    fn decide(&self, ask: &Ask<'_>) -> Decision {
+        match ask {
+            Ask::Session | Ask::Env { .. } => Decision::Allow,
+            Ask::Pty { .. } => self.feature(Feature::Pty),
+            // A shell is as much as a terminal or a command can do.
+            Ask::Program(Program::Shell) if self.permits(Feature::Pty) => Decision::Allow,
+            Ask::Program(Program::Shell) => self.feature(Feature::Exec),
+            Ask::Program(Program::Exec { command }) if copies_files(command) => {
+                self.feature(Feature::FileCopy)
+            }
+            Ask::Program(Program::Exec { .. }) => self.feature(Feature::Exec),
+            Ask::Program(Program::Subsystem { name: b"sftp" }) => self.feature(Feature::FileCopy),
+            Ask::Program(Program::Subsystem { .. }) => self.feature(Feature::Exec),
+            Ask::DirectTcpip { .. } | Ask::DirectStreamlocal { .. } | Ask::Tunnel => {
+                self.feature(Feature::LocalForwarding)
+            }
+            Ask::TcpipForward { .. }
+            | Ask::StreamlocalForward { .. }
+            | Ask::ForwardedTcpip { .. }
+            | Ask::ForwardedStreamlocal { .. } => self.feature(Feature::RemoteForwarding),
+            // Unrecorded bytes in a form that nobody has judged.
+            Ask::OtherChannel { .. } => Decision::Deny(Feature::LocalForwarding.refusal().to_owned()),
+            Ask::X11Channel | Ask::X11Forwarding => self.feature(Feature::X11),
+            Ask::AgentChannel | Ask::AgentForwarding => self.feature(Feature::AgentForwarding),
+        }
+    }
+
+    fn recording(&self, _program: Option<&Program<'_>>) -> Recording {
+        let output = self.grant.record != Record::Off;
+        Recording {
+            output,
+            input: output && self.grant.record_input,
+        }
+    }
+}
+
+/// Whether a command line is what `scp`, `sftp` and `rsync` send to the far side.
+///
+/// A convenience for roles that give file copy and no commands; whoever may run commands can copy files in other ways.
+fn copies_files(command: &[u8]) -> bool {
+    let mut words = command
+        .split(|byte| *byte == b' ')
+        .filter(|word| !word.is_empty());
+    let program = words.next().unwrap_or_default();
+    let program = program.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    // A shell would run what follows these; then it is a command like any other.
+    if command.iter().any(|byte| b";|&`$()<>\n".contains(byte)) {
+        return false;
+    }
+    let flag = words.next().unwrap_or_default();
+    match program {
+        b"scp" => flag.starts_with(b"-"),
+        b"rsync" => flag == b"--server",
+        b"sftp-server" => true,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_of_copying_clients_are_told_from_others() {
+        for command in [
+            "scp -t /tmp",
+            "rsync --server -logDtpre.iLsfxC . /tmp/",
+            "/usr/lib/openssh/sftp-server",
+        ] {
+            assert!(copies_files(command.as_bytes()), "{command}");
+        }
+        for command in [
+            "scp -t /tmp; reboot",
+            "rsync -a a b",
+            "cat",
+            "",
+            "scp",
+            "scp -t $(id)",
+        ] {
+            assert!(!copies_files(command.as_bytes()), "{command}");
+        }
+    }
+}

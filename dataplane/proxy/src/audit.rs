@@ -1,0 +1,75 @@
+//! What happened, as the control plane keeps it.
+
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
+use ulid::Ulid;
+use weir_api::{
+    ControlPlane,
+    dataplane::{AuditEvent, SessionRecord, SessionStatus},
+};
+
+use crate::clock::Clock;
+
+/// Who does what where: the part that all events of one session share.
+#[derive(Debug, Clone)]
+pub(crate) struct Subject {
+    pub(crate) id: Ulid,
+    /// `id` as text.
+    pub(crate) session: String,
+    pub(crate) user: String,
+    pub(crate) login: String,
+    pub(crate) node: String,
+    pub(crate) client: SocketAddr,
+    pub(crate) start_us: u64,
+}
+
+impl Subject {
+    /// One event of this session.
+    pub(crate) fn event(&self, kind: &str, detail: &Value) -> AuditEvent {
+        AuditEvent {
+            id: Ulid::generate().to_string(),
+            time_us: Clock::wall_us(),
+            kind: kind.to_owned(),
+            session: self.session.clone(),
+            user: self.user.clone(),
+            login: self.login.clone(),
+            node: self.node.clone(),
+            client_address: self.client.to_string(),
+            detail_json: detail.to_string(),
+        }
+    }
+
+    /// The row of the session index while the session goes on.
+    pub(crate) fn row(&self, kind: &str) -> SessionRecord {
+        SessionRecord {
+            id: self.session.clone(),
+            user: self.user.clone(),
+            login: self.login.clone(),
+            node: self.node.clone(),
+            kind: kind.to_owned(),
+            start_us: self.start_us,
+            end_us: 0,
+            bytes: 0,
+            status: SessionStatus::Live.into(),
+            object: String::new(),
+            client_address: self.client.to_string(),
+        }
+    }
+}
+
+/// A failed attempt to sign in; there is no session yet.
+pub(crate) fn sign_in_failed(control: &dyn ControlPlane, client: SocketAddr, user: &str, detail: &Value) {
+    let event = AuditEvent {
+        id: Ulid::generate().to_string(),
+        time_us: Clock::wall_us(),
+        kind: "auth".to_owned(),
+        session: String::new(),
+        user: user.to_owned(),
+        login: String::new(),
+        node: String::new(),
+        client_address: client.to_string(),
+        detail_json: json!({ "success": false, "failure": detail }).to_string(),
+    };
+    control.report(vec![event], Vec::new());
+}

@@ -1,0 +1,50 @@
+//! Why a data plane does not start.
+
+use std::{io, net::SocketAddr, path::PathBuf};
+
+/// What stopped a data plane at its start, in words for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {source}; choose another address with --listen")]
+    Listen {
+        /// The address asked for.
+        address: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A file or directory of the data plane cannot be used.
+    #[error("cannot use {}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A host key file does not hold a usable key.
+    #[error("{} holds no usable host key: {reason}", path.display())]
+    HostKey {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        reason: String,
+    },
+    /// The control plane did not certify a host key.
+    #[error("no host certificate from the control plane: {0}")]
+    Certificate(String),
+    /// What the control plane pushed cannot be used.
+    #[error("the control plane's snapshot cannot be used: {0}")]
+    Snapshot(String),
+    /// The recorder did not start.
+    #[error("the recorder did not start: {0}")]
+    Recorder(String),
+    /// The configuration asks for io_uring and the kernel does not give it.
+    #[error(
+        "io_uring is not available ({0}): allow it (kernel.io_uring_disabled, the container's seccomp profile) \
+         or set io = \"epoll\""
+    )]
+    NoUring(String),
+    /// A thread could not be started.
+    #[error("cannot start a worker: {0}")]
+    Worker(io::Error),
+}

@@ -1,0 +1,307 @@
+//! A hop with its socket.
+
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    os::fd::{AsRawFd, BorrowedFd},
+    rc::Rc,
+};
+
+use monoio::net::TcpStream;
+use rustix::net::SendFlags;
+use tokio::sync::Notify;
+use weir_crypto::random::SystemRandom;
+use weir_ssh::{Env, Event, Hop, Packet, Timestamp};
+
+use crate::{
+    clock::Clock,
+    receive::{Read, Received},
+};
+
+/// One hop, its socket, and what it has sealed but not yet sent.
+///
+/// Sealing order is sending order: whoever seals appends to `outgoing` in the same step, and bytes
+/// leave it only from its front.
+pub(crate) struct HopStream {
+    socket: TcpStream,
+    clock: Clock,
+    hop: RefCell<Hop>,
+    outgoing: RefCell<Outgoing>,
+    spare: Rc<SpareBuffers>,
+    /// The peer takes no more bytes; what is still sealed for it is dropped.
+    broken: Cell<bool>,
+    /// Rung when packets may be sealed again after a key exchange.
+    keys_changed: Notify,
+}
+
+/// Why a hop ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HopEnd {
+    /// The peer closed the connection without a word.
+    #[error("connection closed by the peer")]
+    Closed,
+    /// The peer said goodbye.
+    #[error("peer disconnected with reason {reason}: {text}")]
+    Disconnected {
+        /// RFC 4253 §11.1.
+        reason: u32,
+        text: String,
+    },
+    #[error("{0}")]
+    Socket(#[from] io::Error),
+    #[error("{0}")]
+    Protocol(#[from] weir_ssh::Error),
+}
+
+/// What came of a wait for the peer.
+pub(crate) enum Incoming {
+    /// A packet for the layers above, at a position of the received bytes.
+    Packet { position: usize, packet: Packet },
+    /// New keys are in use in both directions.
+    KeysInstalled,
+    /// Packets of the layers above may be sealed again.
+    MaySeal,
+}
+
+impl HopStream {
+    pub(crate) fn new(socket: TcpStream, hop: Hop, clock: Clock, spare: Rc<SpareBuffers>) -> Self {
+        Self {
+            socket,
+            clock,
+            hop: RefCell::new(hop),
+            outgoing: RefCell::default(),
+            spare,
+            broken: Cell::new(false),
+            keys_changed: Notify::new(),
+        }
+    }
+
+    pub(crate) fn start(&self) {
+        self.step(|hop, env, out| hop.start(env, out));
+    }
+
+    /// One step of the state machine; what it seals is queued for sending.
+    pub(crate) fn step<R>(&self, step: impl FnOnce(&mut Hop, &mut Env<'_>, &mut Vec<u8>) -> R) -> R {
+        let mut outgoing = self.outgoing.borrow_mut();
+        outgoing.provide(&self.spare);
+        let mut random = SystemRandom;
+        let mut env = Env {
+            now: self.clock.now(),
+            random: &mut random,
+        };
+        step(&mut self.hop.borrow_mut(), &mut env, &mut outgoing.bytes)
+    }
+
+    /// Looks at the state machine.
+    pub(crate) fn hop<R>(&self, look: impl FnOnce(&Hop) -> R) -> R {
+        look(&self.hop.borrow())
+    }
+
+    /// Seals one packet of the layers above.
+    pub(crate) fn seal(&self, payload: &[u8]) -> Result<(), HopEnd> {
+        Ok(self.step(|hop, env, out| hop.seal(env, payload, out))?)
+    }
+
+    /// Bytes that are sealed and not yet sent.
+    pub(crate) fn pending(&self) -> usize {
+        self.outgoing.borrow().pending()
+    }
+
+    /// Sends what the socket takes now.
+    pub(crate) fn send(&self) {
+        let mut outgoing = self.outgoing.borrow_mut();
+        while outgoing.pending() > 0 && !self.broken.get() {
+            match rustix::net::send(
+                self.fd(),
+                &outgoing.bytes[outgoing.sent..],
+                SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
+            ) {
+                Ok(n) => outgoing.sent += n,
+                Err(rustix::io::Errno::AGAIN) => return,
+                Err(rustix::io::Errno::INTR) => {}
+                // What the peer still has to say is read to its end; then that ends the hop.
+                Err(_) => self.broken.set(true),
+            }
+        }
+        outgoing.give_back(&self.spare);
+    }
+
+    /// Waits until everything sealed has been sent, or can never be.
+    pub(crate) async fn sent(&self) {
+        loop {
+            self.send();
+            if self.pending() == 0 {
+                return;
+            }
+            if self.socket.writable(false).await.is_err() {
+                self.broken.set(true);
+            }
+        }
+    }
+
+    /// Waits until the peer has sent something, or has gone.
+    pub(crate) async fn readable(&self) -> Result<(), HopEnd> {
+        Ok(self.socket.readable(false).await?)
+    }
+
+    /// Waits for bytes and reads them once.
+    pub(crate) async fn read(&self, received: &mut Received) -> Result<(), HopEnd> {
+        loop {
+            // In bulk, more is there already. Otherwise the wait comes first, and holds no buffer.
+            if !received.is_flowing() {
+                received.rest();
+                self.readable().await?;
+            }
+            match received.read(self.fd())? {
+                Read::Bytes => return Ok(()),
+                Read::NothingYet => {}
+                Read::End => return Err(HopEnd::Closed),
+            }
+        }
+    }
+
+    /// Takes one step over the bytes received; `None` when more are needed.
+    pub(crate) fn advance(&self, received: &mut Received) -> Result<Option<Incoming>, HopEnd> {
+        loop {
+            let position = received.position();
+            let (step, may_seal) = self.step(|hop, env, out| {
+                let might_seal = hop.can_seal();
+                let step = hop.receive(env, received.unconsumed(), out);
+                (step, !might_seal && hop.can_seal())
+            });
+            let step = step?;
+            received.consume(step.consumed);
+            if may_seal {
+                self.keys_changed.notify_waiters();
+            }
+            match step.event {
+                Event::NeedMore { at_least } => {
+                    received.want(at_least);
+                    return Ok(None);
+                }
+                Event::Packet(packet) => return Ok(Some(Incoming::Packet { position, packet })),
+                Event::KeysInstalled { .. } => return Ok(Some(Incoming::KeysInstalled)),
+                Event::Handled | Event::RekeyStarted if may_seal => return Ok(Some(Incoming::MaySeal)),
+                Event::Handled | Event::RekeyStarted => {}
+                Event::Disconnected { reason, text } => {
+                    return Err(HopEnd::Disconnected { reason, text });
+                }
+            }
+        }
+    }
+
+    /// Waits for the next packet or change of keys; for the time in which one task alone drives the hop.
+    pub(crate) async fn next(&self, received: &mut Received) -> Result<Incoming, HopEnd> {
+        loop {
+            let advanced = self.advance(received);
+            self.sent().await;
+            if let Some(incoming) = advanced? {
+                return Ok(incoming);
+            }
+            let due = self.hop(Hop::next_timeout);
+            match due {
+                None => self.read(received).await?,
+                Some(due) => match monoio::time::timeout(self.clock.until(due), self.read(received)).await {
+                    Ok(read) => read?,
+                    Err(_) => {
+                        self.step(|hop, env, out| hop.handle_timeout(env, out))?;
+                        self.sent().await;
+                    }
+                },
+            }
+        }
+    }
+
+    /// Keeps reading without looking at the bytes until the peer has gone; how a client that waits is
+    /// known to be there still. Reads no more than one buffer.
+    pub(crate) async fn gone(&self, received: &mut Received) -> HopEnd {
+        loop {
+            if received.is_crowded() {
+                return std::future::pending().await;
+            }
+            if let Err(end) = self.read(received).await {
+                return end;
+            }
+        }
+    }
+
+    /// Resolves when keys have changed since the call.
+    pub(crate) fn keys_changed(&self) -> tokio::sync::futures::Notified<'_> {
+        self.keys_changed.notified()
+    }
+
+    /// Time left until `due`.
+    pub(crate) fn until(&self, due: Timestamp) -> std::time::Duration {
+        self.clock.until(due)
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Says goodbye with a reason, as far as the peer still listens.
+    pub(crate) fn disconnect(&self, reason: weir_ssh::DisconnectReason, text: &str) {
+        self.step(|hop, env, out| hop.disconnect(env, reason, text, out));
+        self.send();
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: `self.socket` owns this descriptor and closes it only when dropped, and the borrow ends before
+        // `self` does.
+        unsafe { BorrowedFd::borrow_raw(self.socket.as_raw_fd()) }
+    }
+}
+
+/// Sealed bytes on their way into the socket.
+#[derive(Default)]
+struct Outgoing {
+    bytes: Vec<u8>,
+    sent: usize,
+}
+
+impl Outgoing {
+    fn pending(&self) -> usize {
+        self.bytes.len() - self.sent
+    }
+
+    fn provide(&mut self, spare: &SpareBuffers) {
+        if self.bytes.capacity() == 0 {
+            self.bytes = spare.take();
+        }
+    }
+
+    /// Everything is sent, or never will be: the buffer serves another hop.
+    fn give_back(&mut self, spare: &SpareBuffers) {
+        self.sent = 0;
+        if self.bytes.capacity() > 0 {
+            spare.put(std::mem::take(&mut self.bytes));
+        }
+    }
+}
+
+/// Transmit buffers of one core that hold nothing at the moment.
+///
+/// A hop has one only while something is sealed and not yet sent. How much that can be is bounded for each hop:
+/// nothing is read for it meanwhile.
+#[derive(Default)]
+pub(crate) struct SpareBuffers(RefCell<Vec<Vec<u8>>>);
+
+impl SpareBuffers {
+    fn take(&self) -> Vec<u8> {
+        self.0.borrow_mut().pop().unwrap_or_default()
+    }
+
+    fn put(&self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        let mut spare = self.0.borrow_mut();
+        if spare.len() < SPARE_BUFFERS && buffer.capacity() <= SPARE_BYTES {
+            spare.push(buffer);
+        }
+    }
+}
+
+/// One batch is sealed at a time on a core, for two hops; a few more for peers that take it slowly.
+const SPARE_BUFFERS: usize = 8;
+
+/// A received buffer's worth and the replies to it. A larger one came of something rare.
+const SPARE_BYTES: usize = 640 * 1024;

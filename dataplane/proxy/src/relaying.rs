@@ -1,0 +1,437 @@
+//! Packets between the two hops of a session.
+//!
+//! Each direction is a pump: read one hop, take its packets one by one, let the relay judge them, seal
+//! them on the other hop, send the batch. A pump reads again only when both hops have sent what was
+//! sealed on them and the recorder has room, so nothing piles up.
+//!
+//! Re-keying: while a hop exchanges keys nothing may be sealed on it. A packet for it then waits where it
+//! was decrypted, and its pump with it; the hop that exchanges keys is driven by the other pump. This cannot
+//! lock up: a pump waits for the other hop's exchange only with a packet in hand, and once a peer has begun an
+//! exchange nothing but that exchange comes from it. Only an exchange of our own lets packets come
+//! meanwhile, and we never begin one on a hop while the other is in one.
+
+use std::{cell::RefCell, ops::Range, rc::Rc, time::Duration};
+
+use futures_util::future::{Either, join, select};
+use tracing::debug;
+use weir_relay::{Actions, Flow, Relay, Side};
+use weir_ssh::{DisconnectReason, Hop};
+
+use crate::{
+    access::Access,
+    hop_stream::{HopEnd, HopStream, Incoming},
+    pacing::Slot,
+    receive::Received,
+    recorder::RecordError,
+    session_log::SessionLog,
+    worker::Worker,
+};
+
+/// Both hops of one session and what watches over them.
+pub(crate) struct Relaying {
+    client: HopStream,
+    target: HopStream,
+    state: RefCell<State>,
+}
+
+struct State {
+    relay: Relay,
+    access: Access,
+    log: SessionLog,
+    actions: Actions,
+    /// Replies that wait for the end of a key exchange, by side.
+    deferred: [Vec<Box<[u8]>>; 2],
+    slot: Option<Slot>,
+}
+
+/// How a session ended.
+#[derive(Debug)]
+pub(crate) struct RelayEnd {
+    /// The hop that ended first; `None` when this side ended both.
+    pub(crate) side: Option<Side>,
+    pub(crate) why: String,
+    farewell: Farewell,
+}
+
+/// What the hops that are left are told.
+#[derive(Debug)]
+struct Farewell {
+    reason: DisconnectReason,
+    text: String,
+    told: Told,
+}
+
+impl RelayEnd {
+    /// This side ends both hops.
+    fn both(reason: DisconnectReason, why: String) -> Self {
+        Self {
+            side: None,
+            farewell: Farewell {
+                reason,
+                text: why.clone(),
+                told: Told::Both,
+            },
+            why,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// The peer that is left.
+    Other,
+    /// Both, since both are there.
+    Both,
+}
+
+/// A packet that waits for the other hop's keys, out of the receive buffer.
+struct Parked {
+    body: Box<[u8]>,
+    /// Within `body`.
+    payload: Range<usize>,
+}
+
+/// What a pump did with the bytes it has.
+enum Progress {
+    /// All are dealt with; more must be read.
+    Drained,
+    /// One packet waits until the other hop can seal.
+    Parked(Parked),
+    /// The transmit buffers are full.
+    Full,
+}
+
+impl Relaying {
+    pub(crate) fn new(
+        client: HopStream,
+        target: HopStream,
+        relay: Relay,
+        access: Access,
+        log: SessionLog,
+        slot: Slot,
+    ) -> Self {
+        let state = State {
+            relay,
+            access,
+            log,
+            actions: Actions::new(),
+            deferred: [Vec::new(), Vec::new()],
+            slot: Some(slot),
+        };
+        Self {
+            client,
+            target,
+            state: RefCell::new(state),
+        }
+    }
+
+    /// Relays until a hop ends, then delivers what it had sent and closes the other.
+    pub(crate) async fn run(
+        self,
+        worker: &Rc<Worker>,
+        from_client: Received,
+        from_target: Received,
+    ) -> (RelayEnd, SessionLog) {
+        let end = {
+            let upward = std::pin::pin!(self.pump(Side::Client, from_client));
+            let downward = std::pin::pin!(self.pump(Side::Target, from_target));
+            let clock = std::pin::pin!(self.keep_time());
+            let ending = std::pin::pin!(worker.ending());
+            match select(select(upward, downward), select(clock, ending)).await {
+                Either::Left((Either::Left((end, _)) | Either::Right((end, _)), _)) => end,
+                Either::Right((Either::Left((end, _)), _)) => end,
+                Either::Right((Either::Right(_), _)) => RelayEnd::both(
+                    DisconnectReason::ByApplication,
+                    "weir is shutting down".to_owned(),
+                ),
+            }
+        };
+        self.say_goodbye(&end).await;
+        (end, self.state.into_inner().log)
+    }
+
+    /// Moves packets away from one hop until it ends.
+    async fn pump(&self, from: Side, mut received: Received) -> RelayEnd {
+        let mut parked = None;
+        loop {
+            // Registered before the look at the keys, so that a change in between is not missed.
+            let keys_changed = self.hop(from.other()).keys_changed();
+            let progress = match self.take_packets(from, &mut received, parked.take()) {
+                Ok(progress) => progress,
+                Err(end) => {
+                    // What this hop had sent before it ended is delivered first.
+                    drop(monoio::time::timeout(DELIVERY, self.hop(from.other()).sent()).await);
+                    return end;
+                }
+            };
+            self.rekey_if_wanted(Side::Client);
+            self.rekey_if_wanted(Side::Target);
+            join(self.client.sent(), self.target.sent()).await;
+            self.room_to_record().await;
+            match progress {
+                Progress::Full => {}
+                Progress::Parked(packet) => {
+                    parked = Some(packet);
+                    keys_changed.await;
+                }
+                Progress::Drained => {
+                    if let Err(end) = self.hop(from).read(&mut received).await {
+                        return self.ended(from, end);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Deals with the packets that are there.
+    fn take_packets(
+        &self,
+        from: Side,
+        received: &mut Received,
+        parked: Option<Parked>,
+    ) -> Result<Progress, RelayEnd> {
+        let mut state = self.state.borrow_mut();
+        let outcome = self.take_batch(&mut state, from, received, parked);
+        // Recorded before it is sent, also where the batch ended badly.
+        if let Err(error) = state.log.hand_over(received) {
+            return Err(recording_failed(&error));
+        }
+        outcome
+    }
+
+    fn take_batch(
+        &self,
+        state: &mut State,
+        from: Side,
+        received: &mut Received,
+        parked: Option<Parked>,
+    ) -> Result<Progress, RelayEnd> {
+        let (source, destination) = (self.hop(from), self.hop(from.other()));
+        if let Some(parked) = parked {
+            if !destination.hop(Hop::can_seal) {
+                return Ok(Progress::Parked(parked));
+            }
+            self.relay_packet(
+                state,
+                from,
+                &parked.body[parked.payload.clone()],
+                &parked.body,
+                None,
+            )?;
+        }
+        loop {
+            if source.pending().max(destination.pending()) >= BATCH_BYTES {
+                return Ok(Progress::Full);
+            }
+            let (position, packet) = match source.advance(received).map_err(|end| self.ended(from, end))? {
+                None => return Ok(Progress::Drained),
+                Some(Incoming::MaySeal | Incoming::KeysInstalled) => {
+                    self.send_deferred(state, from)?;
+                    continue;
+                }
+                Some(Incoming::Packet { position, packet }) => (position, packet),
+            };
+            let body = received.at(position, &packet.body);
+            if !destination.hop(Hop::can_seal) {
+                let start = packet.body.start;
+                let payload = packet.payload.start - start..packet.payload.end - start;
+                return Ok(Progress::Parked(Parked {
+                    body: body.into(),
+                    payload,
+                }));
+            }
+            let payload = received.at(position, &packet.payload);
+            self.relay_packet(state, from, payload, body, Some(position + packet.payload.start))?;
+        }
+    }
+
+    /// Judges one packet and does what the relay says. `position` is the payload's in the receive buffer.
+    fn relay_packet(
+        &self,
+        state: &mut State,
+        from: Side,
+        payload: &[u8],
+        body: &[u8],
+        position: Option<usize>,
+    ) -> Result<(), RelayEnd> {
+        if from == Side::Target
+            && let Some(slot) = state.slot.take()
+        {
+            // The first packet after authentication: sshd no longer counts this connection.
+            slot.authenticated();
+        }
+        let State {
+            relay,
+            access,
+            log,
+            actions,
+            ..
+        } = &mut *state;
+        let flow = relay
+            .packet(from, payload, access, actions)
+            .map_err(|error| RelayEnd::both(DisconnectReason::ProtocolError, error.to_string()))?;
+        for event in actions.events.drain(..) {
+            log.event(event).map_err(|error| recording_failed(&error))?;
+        }
+        if let Some(tap) = actions.tap.take() {
+            log.tap(&tap, payload, position)
+                .map_err(|error| recording_failed(&error))?;
+        }
+        match flow {
+            Flow::Forward => {
+                let to = from.other();
+                let sealed = self.hop(to).step(|hop, env, out| hop.reseal(env, body, out));
+                sealed.map_err(|error| self.ended(to, error.into()))?;
+            }
+            Flow::Unimplemented => {
+                let sealed = self.hop(from).step(|hop, env, out| hop.unimplemented(env, out));
+                sealed.map_err(|error| self.ended(from, error.into()))?;
+            }
+            // The relay has its target: nothing waits any more.
+            Flow::Stop | Flow::Wait => {}
+        }
+        if actions.has_packets() {
+            let actions = std::mem::take(&mut state.actions);
+            for (to, payload) in actions.packets() {
+                self.seal_or_defer(state, to, payload)?;
+            }
+            state.actions = actions;
+        }
+        Ok(())
+    }
+
+    /// Seals a packet of the relay's own, or keeps it until the hop's key exchange is over.
+    fn seal_or_defer(&self, state: &mut State, to: Side, payload: &[u8]) -> Result<(), RelayEnd> {
+        let deferred = &mut state.deferred[index(to)];
+        if deferred.is_empty() && self.hop(to).hop(Hop::can_seal) {
+            return self.hop(to).seal(payload).map_err(|end| self.ended(to, end));
+        }
+        if deferred.len() >= DEFERRED_REPLIES {
+            let why = format!("the {to} asks for more than {DEFERRED_REPLIES} replies during a key exchange");
+            return Err(RelayEnd::both(DisconnectReason::ProtocolError, why));
+        }
+        deferred.push(payload.into());
+        Ok(())
+    }
+
+    fn send_deferred(&self, state: &mut State, to: Side) -> Result<(), RelayEnd> {
+        for payload in std::mem::take(&mut state.deferred[index(to)]) {
+            self.hop(to).seal(&payload).map_err(|end| self.ended(to, end))?;
+        }
+        Ok(())
+    }
+
+    async fn room_to_record(&self) {
+        let ready = self.state.borrow().log.ready();
+        if let Some(ready) = ready {
+            ready.await;
+        }
+    }
+
+    /// Gives the handshake's slot back if the target stays silent, and exchanges keys when it is time.
+    async fn keep_time(&self) -> RelayEnd {
+        // OpenSSH frees its own slot within 20 ms after success.
+        monoio::time::sleep(Duration::from_millis(50)).await;
+        if let Some(slot) = self.state.borrow_mut().slot.take() {
+            slot.authenticated();
+        }
+        loop {
+            let due = [&self.client, &self.target].map(|hop| hop.hop(Hop::next_timeout));
+            let Some(next) = due.into_iter().flatten().min() else {
+                return std::future::pending().await;
+            };
+            monoio::time::sleep(self.client.until(next).max(RETRY_INTERVAL)).await;
+            for side in [Side::Client, Side::Target] {
+                if let Err(error) = self.hop(side).step(|hop, env, out| hop.handle_timeout(env, out)) {
+                    return self.ended(side, error.into());
+                }
+                self.rekey_if_wanted(side);
+            }
+        }
+    }
+
+    /// Begins an exchange of keys on a hop if its limits ask for one and neither hop is in one already.
+    fn rekey_if_wanted(&self, side: Side) {
+        let (hop, other) = (self.hop(side), self.hop(side.other()));
+        let busy = hop.hop(Hop::is_rekeying) || other.hop(Hop::is_rekeying);
+        if !busy && hop.hop(|state| state.wants_rekey(hop.now())) {
+            hop.step(|hop, env, out| hop.start_rekey(env, out));
+            hop.send();
+        }
+    }
+
+    fn ended(&self, side: Side, end: HopEnd) -> RelayEnd {
+        let why = format!("{side}: {end}");
+        let farewell = match end {
+            HopEnd::Protocol(error) => Farewell {
+                reason: error.disconnect_reason(),
+                text: why.clone(),
+                told: Told::Both,
+            },
+            HopEnd::Disconnected { reason, text } => Farewell {
+                reason: DisconnectReason::from_code(reason).unwrap_or(DisconnectReason::ByApplication),
+                text,
+                told: Told::Other,
+            },
+            HopEnd::Closed | HopEnd::Socket(_) => Farewell {
+                reason: DisconnectReason::ConnectionLost,
+                text: why.clone(),
+                told: Told::Other,
+            },
+        };
+        RelayEnd {
+            side: Some(side),
+            why,
+            farewell,
+        }
+    }
+
+    async fn say_goodbye(&self, end: &RelayEnd) {
+        let Farewell { reason, text, told } = &end.farewell;
+        for side in [Side::Client, Side::Target] {
+            if *told == Told::Both || end.side != Some(side) {
+                let hop = self.hop(side);
+                hop.disconnect(*reason, text);
+                if monoio::time::timeout(FAREWELL, hop.sent()).await.is_err() {
+                    debug!(%side, "peer did not take the last bytes");
+                }
+            }
+        }
+    }
+
+    fn hop(&self, side: Side) -> &HopStream {
+        match side {
+            Side::Client => &self.client,
+            Side::Target => &self.target,
+        }
+    }
+}
+
+fn recording_failed(error: &RecordError) -> RelayEnd {
+    RelayEnd::both(
+        DisconnectReason::ByApplication,
+        format!("session recording failed: {error}"),
+    )
+}
+
+fn index(side: Side) -> usize {
+    match side {
+        Side::Client => 0,
+        Side::Target => 1,
+    }
+}
+
+/// Sealed bytes after which a batch is sent: what one receive buffer holds.
+const BATCH_BYTES: usize = 256 * 1024;
+
+/// Replies kept during a key exchange; an honest peer has a few under way.
+const DEFERRED_REPLIES: usize = 256;
+
+/// How long a peer may take to accept what the other had sent before it ended.
+const DELIVERY: Duration = Duration::from_secs(60);
+
+/// How long a peer may take to accept the farewell.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// A key exchange that is due while the other hop is in one is tried again so often.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);

@@ -1,0 +1,204 @@
+//! One session: where to, whether, recorded how, and what became of it.
+
+use std::{net::SocketAddr, rc::Rc};
+
+use futures_util::future::{Either, select};
+use serde_json::json;
+use tracing::info;
+use ulid::Ulid;
+use weir_api::dataplane::SessionStatus;
+use weir_policy::Deny;
+use weir_relay::{OpenFailure, Refusal, Relay, Side};
+use weir_ssh::auth::server::Authenticated;
+
+use crate::{
+    access::Access,
+    audit::Subject,
+    clock::Clock,
+    hop_stream::{HopEnd, HopStream},
+    receive::Received,
+    refusing,
+    relaying::{RelayEnd, Relaying},
+    session_log::SessionLog,
+    shared::Counters,
+    upstream::{Route, UpstreamError},
+    worker::Worker,
+};
+
+/// Why a user who signed in gets no session; the client's first channel is refused with these words.
+#[derive(Debug, thiserror::Error)]
+enum Rejection {
+    #[error("no target in user name {user:?}: name one as login@node, for instance {user}@web1")]
+    NoTarget { user: String },
+    #[error("{0}")]
+    Denied(#[from] Deny),
+    #[error(
+        "the certificate forces the command {command:?}, which this proxy cannot enforce on the target; \
+         ask for a certificate without force-command"
+    )]
+    ForcedCommand { command: String },
+    #[error("session recording failed: {0}")]
+    Recording(String),
+    #[error("{0}")]
+    Upstream(#[from] UpstreamError),
+}
+
+impl Rejection {
+    fn refusal(&self) -> Refusal {
+        let code = match self {
+            Self::Upstream(_) => OpenFailure::ConnectFailed,
+            _ => OpenFailure::AdministrativelyProhibited,
+        };
+        Refusal {
+            code,
+            reason: self.to_string(),
+        }
+    }
+
+    /// What decided, for the audit record: the user is told less.
+    fn rule(&self) -> Option<String> {
+        match self {
+            Self::Denied(deny) => Some(format!("{:?}", deny.rule)),
+            _ => None,
+        }
+    }
+}
+
+/// Runs the session of a user who has signed in, to its end.
+pub(crate) async fn run(
+    worker: &Rc<Worker>,
+    client: HopStream,
+    mut received: Received,
+    address: SocketAddr,
+    authenticated: Authenticated,
+) {
+    let (login, node) =
+        weir_policy::split_user_name(authenticated.user()).unwrap_or((authenticated.user(), ""));
+    let id = Ulid::generate();
+    let subject = Subject {
+        id,
+        session: id.to_string(),
+        user: authenticated.certificate().certificate().key_id().to_owned(),
+        login: login.to_owned(),
+        node: node.to_owned(),
+        client: address,
+        start_us: Clock::wall_us(),
+    };
+    let answers_ping = client.hop(|hop| hop.peer_extensions().ping);
+    let mut relay = Relay::new(answers_ping);
+    let opened = {
+        let opening = std::pin::pin!(open(worker, &subject, &authenticated));
+        let gone = std::pin::pin!(client.gone(&mut received));
+        match select(opening, gone).await {
+            Either::Left((opened, _)) => opened,
+            Either::Right((end, _)) => {
+                info!(session = subject.session, user = subject.user, %end, "client left before its session began");
+                return report_departure(worker, &subject, &end);
+            }
+        }
+    };
+    match opened {
+        Ok(Opened {
+            subject,
+            access,
+            log,
+            upstream,
+        }) => {
+            relay.attach(weir_relay::Upstream {
+                answers_ping: upstream.hop.hop(|hop| hop.peer_extensions().ping),
+            });
+            Counters::count(&worker.shared.counters.relayed);
+            info!(
+                session = subject.session, user = subject.user, login = subject.login, node = subject.node,
+                client = %subject.client, "session started"
+            );
+            let relaying = Relaying::new(client, upstream.hop, relay, access, log, upstream.slot);
+            let (end, log) = relaying.run(worker, received, upstream.received).await;
+            finish(&subject, &end, log);
+        }
+        Err(rejection) => {
+            Counters::count(&worker.shared.counters.rejected);
+            let reason = rejection.to_string();
+            info!(
+                session = subject.session, user = subject.user, login = subject.login, node = subject.node,
+                client = %subject.client, reason, "session rejected"
+            );
+            let detail = json!({ "reason": reason, "rule": rejection.rule() });
+            let event = subject.event("session.rejected", &detail);
+            worker.shared.control.report(vec![event], Vec::new());
+            relay.refuse(rejection.refusal());
+            refusing::run(worker, &client, received, relay, &reason).await;
+        }
+    }
+}
+
+/// A session that may begin.
+struct Opened {
+    subject: Subject,
+    access: Access,
+    log: SessionLog,
+    upstream: crate::upstream::Upstream,
+}
+
+async fn open(
+    worker: &Rc<Worker>,
+    subject: &Subject,
+    authenticated: &Authenticated,
+) -> Result<Opened, Rejection> {
+    let view = worker.shared.view.load_full();
+    let Some((login, target)) = weir_policy::split_user_name(authenticated.user()) else {
+        return Err(Rejection::NoTarget {
+            user: authenticated.user().to_owned(),
+        });
+    };
+    let node = view.policy.target(target)?;
+    let grant = view.policy.access(&subject.user, login, node)?;
+    if let Some(command) = authenticated.certificate().force_command() {
+        return Err(Rejection::ForcedCommand {
+            command: command.to_owned(),
+        });
+    }
+    let access = Access::new(grant, authenticated.certificate());
+    // From here on the node goes by the name it was given, however the user called it.
+    let subject = Subject {
+        node: node.name.to_string(),
+        ..subject.clone()
+    };
+    let route = Route {
+        subject: &subject,
+        authenticated,
+        view: &view,
+        node,
+        login,
+    };
+    let upstream = route.open(worker).await?;
+    // The recording is opened before the first byte of the session passes.
+    let log = SessionLog::begin(worker, &subject, &view, node, access.record())
+        .map_err(|e| Rejection::Recording(e.to_string()))?;
+    Ok(Opened {
+        subject,
+        access,
+        log,
+        upstream,
+    })
+}
+
+fn finish(subject: &Subject, end: &RelayEnd, log: SessionLog) {
+    info!(
+        session = subject.session,
+        user = subject.user,
+        why = end.why,
+        "session ended"
+    );
+    let status = match end.side {
+        Some(Side::Client | Side::Target) => SessionStatus::Complete,
+        None => SessionStatus::Interrupted,
+    };
+    log.finish(status, &end.why);
+}
+
+fn report_departure(worker: &Worker, subject: &Subject, end: &HopEnd) {
+    let detail = json!({ "reason": format!("client left before its session began: {end}") });
+    let event = subject.event("session.rejected", &detail);
+    worker.shared.control.report(vec![event], Vec::new());
+}

@@ -1,0 +1,375 @@
+//! What of a session is kept: its recording, its audit events, its row in the index.
+//!
+//! Everything the recorder must have is handed to it before the packet that it came in is sent on. Data of a batch
+//! that is worth it goes by reference: the receive buffer itself is lent, at the end of the batch and before
+//! anything of the batch is sent.
+
+use std::{ops::Range, sync::Arc, time::Instant};
+
+use serde_json::{Value, json};
+use weir_api::{ControlPlane, dataplane::SessionStatus};
+use weir_policy::{Node, Record};
+use weir_record::{Event, ForwardKind, SessionMeta, Status, Stream};
+use weir_relay::{ChannelId, ChannelKind, SessionEvent, Tap};
+
+use crate::{
+    audit::Subject,
+    receive::Received,
+    recorder::{RecordError, SessionRecording},
+    view::View,
+    worker::Worker,
+};
+
+/// The record of one session while it goes on.
+pub(crate) struct SessionLog {
+    subject: Subject,
+    control: Arc<dyn ControlPlane>,
+    start: Instant,
+    recording: Option<SessionRecording>,
+    /// What of this batch waits for its end, in order: data in the receive buffer, and events between.
+    waiting: Vec<Waiting>,
+    /// For the index: what the session turned out to be.
+    kind: &'static str,
+}
+
+enum Waiting {
+    Data {
+        channel: ChannelId,
+        stream: Stream,
+        range: Range<usize>,
+    },
+    Event(SessionEvent),
+}
+
+/// From this size on data is lent; below it a copy costs less than a buffer that stays out.
+const LEND: usize = 4096;
+
+impl SessionLog {
+    /// Opens the recording and tells the control plane.
+    pub(crate) fn begin(
+        worker: &Worker,
+        subject: &Subject,
+        view: &View,
+        node: &Node,
+        record: Record,
+    ) -> Result<Self, RecordError> {
+        let recording = match record {
+            Record::Off => None,
+            Record::Strict | Record::BestEffort => {
+                let meta = SessionMeta {
+                    session: subject.id,
+                    started_us: subject.start_us,
+                    user: subject.user.clone(),
+                    login: subject.login.clone(),
+                    node: subject.node.clone(),
+                    node_address: node.address.to_string(),
+                    client_address: subject.client.to_string(),
+                    cluster: view.cluster.clone(),
+                };
+                Some(worker.shared.recorder.begin(&meta, view)?)
+            }
+        };
+        let log = Self {
+            subject: subject.clone(),
+            control: Arc::clone(&worker.shared.control),
+            start: Instant::now(),
+            recording,
+            waiting: Vec::new(),
+            kind: "none",
+        };
+        let start = log
+            .subject
+            .event("session.start", &json!({ "recorded": log.recording.is_some() }));
+        log.control.report(vec![start], vec![log.subject.row(log.kind)]);
+        Ok(log)
+    }
+
+    /// Data of the packet that is being relayed. `position` is its payload's in the receive buffer; a packet that had
+    /// to wait is no longer in one.
+    pub(crate) fn tap(
+        &mut self,
+        tap: &Tap,
+        payload: &[u8],
+        position: Option<usize>,
+    ) -> Result<(), RecordError> {
+        let Some(recording) = &mut self.recording else {
+            return Ok(());
+        };
+        let (channel, stream) = (tap.channel, stream(tap.stream));
+        if let Some(position) = position
+            && (tap.range.len() >= LEND || !self.waiting.is_empty())
+            && recording.wants(channel.0, stream)
+        {
+            let range = position + tap.range.start..position + tap.range.end;
+            self.waiting.push(Waiting::Data {
+                channel,
+                stream,
+                range,
+            });
+            return Ok(());
+        }
+        recording.data(
+            self.start.elapsed(),
+            channel.0,
+            stream,
+            &payload[tap.range.clone()],
+        )
+    }
+
+    /// Something happened. Told to the control plane at once, and to the recorder in its place among the data.
+    pub(crate) fn event(&mut self, event: SessionEvent) -> Result<(), RecordError> {
+        self.audit(&event);
+        if self.recording.is_none() {
+            return Ok(());
+        }
+        if !self.waiting.is_empty() {
+            self.waiting.push(Waiting::Event(event));
+            return Ok(());
+        }
+        self.write(&event)
+    }
+
+    /// Ends a batch: lends the receive buffer to the recorder if anything in it is waiting for that.
+    pub(crate) fn hand_over(&mut self, received: &mut Received) -> Result<(), RecordError> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        let bytes = received.lend();
+        let mut waiting = std::mem::take(&mut self.waiting);
+        for waiting in waiting.drain(..) {
+            match waiting {
+                Waiting::Data {
+                    channel,
+                    stream,
+                    range,
+                } => {
+                    if let Some(recording) = &mut self.recording {
+                        recording.lend(self.start.elapsed(), channel.0, stream, bytes.slice(range))?;
+                    }
+                }
+                Waiting::Event(event) => self.write(&event)?,
+            }
+        }
+        self.waiting = waiting;
+        Ok(())
+    }
+
+    /// What to wait for before more is read; `None` if the recorder has room.
+    pub(crate) fn ready(&self) -> Option<impl Future<Output = ()> + use<>> {
+        self.recording
+            .as_ref()
+            .filter(|recording| recording.is_full())
+            .map(SessionRecording::ready)
+    }
+
+    /// Closes the recording and tells the control plane.
+    pub(crate) fn finish(self, status: SessionStatus, why: &str) {
+        let end_us = crate::clock::Clock::wall_us();
+        let mut row = self.subject.row(self.kind);
+        row.end_us = end_us;
+        row.status = status.into();
+        let detail = json!({
+            "reason": why,
+            "interactive": self.kind == TERMINAL,
+            "start_us": self.subject.start_us,
+            "stop_us": end_us,
+        });
+        let mut event = self.subject.event("session.end", &detail);
+        event.id = session_end_id(&self.subject.session);
+        self.control.report(vec![event], vec![row]);
+        if let Some(recording) = self.recording {
+            recording.finish(match status {
+                SessionStatus::Complete => Status::Complete,
+                _ => Status::Interrupted,
+            });
+        }
+    }
+
+    fn write(&mut self, event: &SessionEvent) -> Result<(), RecordError> {
+        let Some(recording) = &mut self.recording else {
+            return Ok(());
+        };
+        let Some((channel, event)) = recorded(event) else {
+            return Ok(());
+        };
+        recording.record(self.start.elapsed(), channel.0, &event)
+    }
+
+    fn audit(&mut self, event: &SessionEvent) {
+        let kind = match event {
+            SessionEvent::Pty { .. } => Some(TERMINAL),
+            SessionEvent::Exec { .. } => Some("exec"),
+            SessionEvent::Subsystem { .. } => Some("subsystem"),
+            SessionEvent::Shell { .. } => Some("shell"),
+            SessionEvent::ForwardOpened { .. } => Some("forward"),
+            _ => None,
+        };
+        // The first program tells what the session is; a terminal weighs more than what runs in it.
+        let mut rows = Vec::new();
+        if let Some(kind) = kind
+            && (matches!(self.kind, "none" | "forward") && self.kind != kind)
+        {
+            self.kind = kind;
+            rows.push(self.subject.row(kind));
+        }
+        let events: Vec<_> = audited(event)
+            .map(|(kind, detail)| self.subject.event(kind, &detail))
+            .into_iter()
+            .collect();
+        if !events.is_empty() || !rows.is_empty() {
+            self.control.report(events, rows);
+        }
+    }
+}
+
+const TERMINAL: &str = "terminal";
+
+/// The id of a session's last audit event. It can be reported by the session itself and by the recorder that closes
+/// what a session left open; the control plane keeps one event of an id.
+pub(crate) fn session_end_id(session: &str) -> String {
+    format!("{session}-end")
+}
+
+/// What the audit log has of an event: its kind there, and the details.
+fn audited(event: &SessionEvent) -> Option<(&'static str, Value)> {
+    Some(match event {
+        SessionEvent::Exec { channel, command, .. } => (
+            "exec",
+            json!({ "channel": channel.0, "command": String::from_utf8_lossy(command) }),
+        ),
+        SessionEvent::Subsystem { channel, name, .. } => {
+            ("subsystem", json!({ "channel": channel.0, "subsystem": name }))
+        }
+        SessionEvent::ExitStatus { channel, status } => {
+            ("exit", json!({ "channel": channel.0, "exit_code": status }))
+        }
+        SessionEvent::ExitSignal {
+            channel,
+            signal,
+            core_dumped,
+            message,
+        } => (
+            "exit",
+            json!({ "channel": channel.0, "signal": signal, "core_dumped": core_dumped, "message": message }),
+        ),
+        SessionEvent::ForwardOpened {
+            channel,
+            kind,
+            opener,
+            destination,
+        } => (
+            "port",
+            json!({
+                "channel": channel.0, "type": forward_name(*kind), "opener": opener.to_string(),
+                "destination": destination,
+            }),
+        ),
+        SessionEvent::RemoteForward { address, cancel } => (
+            "port",
+            json!({ "type": "tcpip-forward", "listen": address, "cancel": cancel }),
+        ),
+        SessionEvent::X11Forwarding { channel } => ("x11-forward", json!({ "channel": channel.0 })),
+        SessionEvent::AgentForwarding { channel } => ("agent-forward", json!({ "channel": channel.0 })),
+        SessionEvent::Denied {
+            channel,
+            what,
+            reason,
+        } => (
+            "denied",
+            json!({ "channel": channel.map(|id| id.0), "request": what, "reason": reason }),
+        ),
+        _ => return None,
+    })
+}
+
+/// What the recording has of an event.
+fn recorded(event: &SessionEvent) -> Option<(ChannelId, Event<'_>)> {
+    Some(match event {
+        SessionEvent::Pty { channel, term, size } => (
+            *channel,
+            Event::Terminal {
+                term: term.as_bytes(),
+                columns: size.columns,
+                rows: size.rows,
+                width_px: 0,
+                height_px: 0,
+            },
+        ),
+        SessionEvent::Resize { channel, size } => (
+            *channel,
+            Event::Resize {
+                columns: size.columns,
+                rows: size.rows,
+                width_px: 0,
+                height_px: 0,
+            },
+        ),
+        SessionEvent::Shell { channel, .. } => (*channel, Event::Shell),
+        SessionEvent::Exec { channel, command, .. } => (*channel, Event::Exec { command }),
+        SessionEvent::Subsystem { channel, name, .. } => (
+            *channel,
+            Event::Subsystem {
+                name: name.as_bytes(),
+            },
+        ),
+        SessionEvent::ExitStatus { channel, status } => (*channel, Event::ExitStatus(*status)),
+        SessionEvent::ExitSignal {
+            channel,
+            signal,
+            core_dumped,
+            message,
+        } => (
+            *channel,
+            Event::ExitSignal {
+                signal: signal.as_bytes(),
+                core_dumped: *core_dumped,
+                message: message.as_bytes(),
+            },
+        ),
+        // The proxy's own words stood on the user's terminal like any other output.
+        SessionEvent::Message { channel, text } => (*channel, Event::Output(text.as_bytes())),
+        SessionEvent::ChannelClosed { channel } | SessionEvent::ForwardClosed { channel, .. } => {
+            (*channel, Event::Closed)
+        }
+        SessionEvent::ForwardOpened {
+            channel,
+            kind,
+            destination,
+            ..
+        } => (
+            *channel,
+            Event::Forward {
+                kind: forward_kind(*kind)?,
+                host: destination.as_bytes(),
+                port: 0,
+                originator: b"",
+                originator_port: 0,
+            },
+        ),
+        _ => return None,
+    })
+}
+
+fn forward_kind(kind: ChannelKind) -> Option<ForwardKind> {
+    Some(match kind {
+        ChannelKind::DirectTcpip => ForwardKind::DirectTcp,
+        ChannelKind::ForwardedTcpip => ForwardKind::ForwardedTcp,
+        ChannelKind::DirectStreamlocal => ForwardKind::DirectUnix,
+        ChannelKind::ForwardedStreamlocal => ForwardKind::ForwardedUnix,
+        ChannelKind::X11 => ForwardKind::X11,
+        ChannelKind::Agent => ForwardKind::Agent,
+        ChannelKind::Session | ChannelKind::Tunnel | ChannelKind::Other => return None,
+    })
+}
+
+fn forward_name(kind: ChannelKind) -> &'static str {
+    forward_kind(kind).map_or("other", ForwardKind::as_str)
+}
+
+fn stream(stream: weir_relay::Stream) -> Stream {
+    match stream {
+        weir_relay::Stream::Output => Stream::Output,
+        weir_relay::Stream::ErrorOutput => Stream::ErrorOutput,
+        weir_relay::Stream::Input => Stream::Input,
+    }
+}

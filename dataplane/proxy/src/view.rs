@@ -1,0 +1,77 @@
+//! What the control plane has pushed, in the form in which sessions ask it.
+
+use std::collections::{HashMap, HashSet};
+
+use weir_api::dataplane::{Settings, Snapshot};
+use weir_policy::{Node, PolicySet, User};
+
+/// One snapshot, compiled once and shared by all cores.
+pub(crate) struct View {
+    pub(crate) revision: u64,
+    pub(crate) policy: PolicySet,
+    pub(crate) cluster: String,
+    pub(crate) settings: Settings,
+    user_cas: HashSet<Vec<u8>>,
+    host_cas: Vec<Vec<u8>>,
+    /// By node id; most nodes have none.
+    pinned_host_keys: HashMap<String, Vec<Vec<u8>>>,
+}
+
+impl View {
+    pub(crate) fn compile(snapshot: &Snapshot) -> Self {
+        let roles = snapshot
+            .roles
+            .iter()
+            .map(|role| (role.name.as_str(), role.document.as_str()));
+        let users = snapshot.users.iter().map(|user| User {
+            name: user.name.clone(),
+            logins: user.logins.clone(),
+            roles: user.roles.clone(),
+        });
+        let nodes = snapshot.nodes.iter().map(|node| Node {
+            id: node.id.as_str().into(),
+            name: node.name.as_str().into(),
+            address: node.address.as_str().into(),
+            labels: node
+                .labels
+                .iter()
+                .map(|(key, value)| (key.as_str(), value.as_str()))
+                .collect(),
+        });
+        let policy = PolicySet::new(&snapshot.cluster, roles, users, nodes);
+        for (role, error) in policy.unreadable() {
+            tracing::error!(role, %error, "role cannot be read: nobody who holds it is granted anything");
+        }
+        let pinned = snapshot
+            .nodes
+            .iter()
+            .filter(|node| !node.pinned_host_keys.is_empty());
+        Self {
+            revision: snapshot.revision,
+            policy,
+            cluster: snapshot.cluster.clone(),
+            // A control plane that says nothing about host keys must not turn their check off.
+            settings: snapshot.settings.clone().unwrap_or_else(|| Settings {
+                proxy_checks_host_keys: true,
+                ..Settings::default()
+            }),
+            user_cas: snapshot.user_ca_keys.iter().cloned().collect(),
+            host_cas: snapshot.host_ca_keys.clone(),
+            pinned_host_keys: pinned
+                .map(|node| (node.id.clone(), node.pinned_host_keys.clone()))
+                .collect(),
+        }
+    }
+
+    pub(crate) fn trusts_user_ca(&self, key: &[u8]) -> bool {
+        self.user_cas.contains(key)
+    }
+
+    pub(crate) fn host_cas(&self) -> &[Vec<u8>] {
+        &self.host_cas
+    }
+
+    pub(crate) fn pinned_host_keys(&self, node: &Node) -> Option<&[Vec<u8>]> {
+        self.pinned_host_keys.get(&*node.id).map(Vec::as_slice)
+    }
+}
