@@ -1,8 +1,8 @@
 //! Packets between the two hops of a session.
 //!
 //! Each direction is a pump: read one hop, take its packets one by one, let the relay judge them, seal
-//! them on the other hop, send the batch. A pump reads again only when both hops have sent what was
-//! sealed on them and the recorder has room, so nothing piles up.
+//! them on the other hop, send the batch. A pump reads again only when the other hop has sent what was
+//! sealed on it and the recorder has room, so nothing piles up.
 //!
 //! Re-keying: while a hop exchanges keys nothing may be sealed on it. A packet for it then waits where it
 //! was decrypted, and its pump with it; the hop that exchanges keys is driven by the other pump. This cannot
@@ -12,7 +12,7 @@
 
 use std::{cell::RefCell, ops::Range, rc::Rc, time::Duration};
 
-use futures_util::future::{Either, join, select};
+use futures_util::future::{Either, select};
 use tracing::debug;
 use weir_relay::{Actions, Flow, Relay, Side};
 use weir_ssh::{DisconnectReason, Hop};
@@ -166,20 +166,41 @@ impl Relaying {
             };
             self.rekey_if_wanted(Side::Client);
             self.rekey_if_wanted(Side::Target);
-            join(self.client.sent(), self.target.sent()).await;
-            self.room_to_record().await;
+            let (own, other) = (self.hop(from), self.hop(from.other()));
+            own.send();
+            self.while_sending(own, other.sent()).await;
+            if own.pending() > REPLIES_BYTES {
+                own.sent().await;
+            }
+            self.while_sending(own, self.room_to_record()).await;
             match progress {
                 Progress::Full => {}
                 Progress::Parked(packet) => {
                     parked = Some(packet);
-                    keys_changed.await;
+                    self.while_sending(own, keys_changed).await;
                 }
                 Progress::Drained => {
-                    if let Err(end) = self.hop(from).read(&mut received).await {
+                    if let Err(end) = self.while_sending(own, own.read(&mut received)).await {
                         return self.ended(from, end);
                     }
                 }
             }
+        }
+    }
+
+    /// Waits for something while the hop's own replies go out. They are not waited for: a client that writes before
+    /// it reads must be read, and its ^C must pass a screen of output that is still on its way.
+    async fn while_sending<T>(&self, hop: &HopStream, something: impl Future<Output = T>) -> T {
+        if hop.pending() == 0 {
+            return something.await;
+        }
+        let sending = async {
+            hop.sent().await;
+            std::future::pending().await
+        };
+        match select(std::pin::pin!(something), std::pin::pin!(sending)).await {
+            Either::Left((outcome, _)) => outcome,
+            Either::Right((never, _)) => never,
         }
     }
 
@@ -423,6 +444,9 @@ fn index(side: Side) -> usize {
 
 /// Sealed bytes after which a batch is sent: what one receive buffer holds.
 const BATCH_BYTES: usize = 256 * 1024;
+
+/// Sealed bytes on a hop beyond which it is not read: two batches of the other direction, and replies to what it asked.
+const REPLIES_BYTES: usize = 4 * BATCH_BYTES;
 
 /// Replies kept during a key exchange; an honest peer has a few under way.
 const DEFERRED_REPLIES: usize = 256;
