@@ -45,7 +45,7 @@ pub struct Env<'a> {
 }
 
 /// Decides on a server's host key.
-pub trait HostKeyCheck {
+pub trait HostKeyCheck: Send {
     /// The algorithms to ask for, best first, of those that are configured; `None` asks for all of them.
     fn algorithms(&self) -> Option<Vec<HostKeyAlgorithm>> {
         None

@@ -54,7 +54,7 @@ impl HostKeyPolicy {
     }
 
     /// The policy at one moment: what the transport asks when the host shows its key.
-    pub fn at(self, now: u64) -> impl HostKeyCheck + Send + 'static {
+    pub fn at(self, now: u64) -> impl HostKeyCheck + 'static {
         PolicyAt { policy: self, now }
     }
 }
