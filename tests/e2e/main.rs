@@ -1,0 +1,36 @@
+//! End-to-end scenarios, one file each.
+//!
+//! A claim that must hold through Weir as it does without is listed in [`claims::transparent`] and run both ways.
+
+mod claims;
+
+mod algorithms;
+mod audit;
+mod bad_input;
+mod bulk;
+mod cli_as_typed;
+mod client_killed_mid_transfer;
+mod control_master;
+mod environment;
+mod exit_status;
+mod forwarding;
+mod git;
+mod half_close;
+mod hop_local;
+mod leaks;
+mod load_tool;
+mod misbehaving_client;
+mod policy;
+mod recordings;
+mod rsync;
+mod scp;
+mod server_killed_mid_transfer;
+mod sftp;
+mod stalled_peer;
+mod stdout_stderr_apart;
+mod target_forms;
+mod terminal_resize;
+mod upstream_certificate;
+mod upstream_errors;
+mod user_certificates;
+mod yes_head;
