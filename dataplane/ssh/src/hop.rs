@@ -342,9 +342,10 @@ impl Hop {
         now >= aged || worn(&self.core.sealer.usage) || worn(&self.opener.usage)
     }
 
-    /// Begins an exchange of new keys; does nothing before the first one is over, or if one is under way.
+    /// Begins an exchange of new keys; does nothing while one is under way, or before the peer is authenticated,
+    /// when OpenSSH takes a KEXINIT for a violation.
     pub fn start_rekey(&mut self, env: &mut Env<'_>, out: &mut Vec<u8>) {
-        if let Phase::Established = self.phase
+        if self.keys_age_at().is_some()
             && let Ok(payload) = self.core.send_kexinit(env, out)
         {
             self.phase = Phase::AwaitKexInit(AwaitKexInit { own: Some(payload) }, None);
@@ -429,10 +430,10 @@ impl Hop {
         }
     }
 
-    /// When the keys in use are as old as they should get; `None` while others are on their way.
+    /// When the keys in use are as old as they should get; `None` while others are on their way or may not be.
     fn keys_age_at(&self) -> Option<Timestamp> {
         match (&self.phase, &self.core.session) {
-            (Phase::Established, Some(session)) => {
+            (Phase::Established, Some(session)) if self.allowance.is_none() => {
                 Some(session.keys_since.after(self.core.config.rekey.interval))
             }
             _ => None,

@@ -214,6 +214,7 @@ impl Pair {
     }
 
     pub(super) fn rekey(&mut self, from_client: bool) {
+        self.set_authenticated();
         let end = if from_client {
             &mut self.client
         } else {

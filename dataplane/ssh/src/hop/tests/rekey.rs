@@ -89,6 +89,32 @@ fn session_id_stays_and_keys_change() {
 }
 
 #[test]
+fn no_exchange_is_begun_with_a_stranger() {
+    // OpenSSH ends the connection with "bad message during authentication: type 20".
+    let rekey = RekeyLimits {
+        bytes: 1,
+        interval: Duration::from_secs(1),
+    };
+    let mut pair = Pair::established(
+        TransportConfig {
+            rekey,
+            ..TransportConfig::client()
+        },
+        TransportConfig::server(),
+    );
+    pair.pass(Duration::from_secs(2));
+    assert!(!pair.client.hop.wants_rekey(pair.now));
+    let mut env = crate::hop::Env {
+        now: pair.now,
+        random: &mut pair.random,
+    };
+    pair.client.hop.start_rekey(&mut env, &mut pair.client.out);
+    assert_eq!(pair.client.out, b"");
+    pair.set_authenticated();
+    assert!(pair.client.hop.wants_rekey(pair.now));
+}
+
+#[test]
 fn packets_sent_before_the_peer_saw_our_kexinit_are_delivered() {
     let mut pair = Pair::established(TransportConfig::client(), TransportConfig::server());
     pair.rekey(true);
