@@ -145,7 +145,14 @@ impl Core {
             // RFC 8308 §2.4: "as the next packet following the first SSH_MSG_NEWKEYS".
             let payload = match self.side() {
                 Side::Client => extensions::client_ext_info(),
-                Side::Server => extensions::server_ext_info(&self.config.server_sig_algs),
+                Side::Server => {
+                    let names = self
+                        .config
+                        .server_sig_algs
+                        .iter()
+                        .map(|algorithm| algorithm.name());
+                    extensions::server_ext_info(names)
+                }
             };
             self.sealer.seal(env.random, &payload, out)?;
         }

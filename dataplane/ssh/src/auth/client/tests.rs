@@ -32,9 +32,9 @@ fn certified(key: SigningKey) -> Credential {
 }
 
 fn extensions(algorithms: &[&str]) -> Extensions {
-    let names: Vec<String> = algorithms.iter().map(|&name| name.to_owned()).collect();
+    let payload = server_ext_info(algorithms.iter().copied());
     let mut extensions = Extensions::default();
-    extensions.receive(&server_ext_info(&names)[1..]).unwrap();
+    extensions.receive(&payload[1..]).unwrap();
     extensions
 }
 
