@@ -254,11 +254,17 @@ fn decode_private_section(section: &[u8], public: PublicKey) -> Result<SigningKe
     if *private.public_key() != public.numbers {
         return Err(PrivateKeyError::Mismatch);
     }
-    let key = SigningKey { private, public, section: fields.into() };
+    let key = SigningKey {
+        private,
+        public,
+        section: fields.into(),
+    };
     // Not every backend notices RSA numbers that do not belong together before it has signed with them.
     let best = key.public.key_type().signature_algorithms()[0];
     let trial = key.sign(best, b"trial").map_err(|_| PrivateKeyError::Mismatch)?;
-    key.public.verify(best, b"trial", &trial).map_err(|_| PrivateKeyError::Mismatch)?;
+    key.public
+        .verify(best, b"trial", &trial)
+        .map_err(|_| PrivateKeyError::Mismatch)?;
     Ok(key)
 }
 

@@ -303,6 +303,7 @@ fn sequence_numbers_begin_anew_with_every_newkeys_of_a_strict_connection() {
 fn markers_count_in_the_first_kexinit_only() {
     for mut peer in peers() {
         peer.exchange(&LAX).unwrap();
+        peer.hop.set_authenticated();
         let own = STRICT.payload();
         peer.say(&own).unwrap();
         peer.exchange_after(&own, false).unwrap();
@@ -327,6 +328,7 @@ fn upper_layers_are_silent_between_a_peers_kexinit_and_its_newkeys() {
     ] {
         for mut peer in peers() {
             peer.exchange(&STRICT).unwrap();
+            peer.hop.set_authenticated();
             let own = STRICT.payload();
             peer.say(&own).unwrap();
             assert!(matches!(
@@ -336,6 +338,7 @@ fn upper_layers_are_silent_between_a_peers_kexinit_and_its_newkeys() {
         }
         for mut peer in peers() {
             peer.exchange(&STRICT).unwrap();
+            peer.hop.set_authenticated();
             let own = STRICT.payload();
             peer.say(&own).unwrap();
             peer.method(&own).unwrap();
@@ -359,6 +362,7 @@ fn ext_info_kexinit_and_key_messages_have_no_place_inside_a_later_exchange() {
     ] {
         for mut peer in peers() {
             peer.exchange(&STRICT).unwrap();
+            peer.hop.set_authenticated();
             peer.say(&STRICT.payload()).unwrap();
             assert!(matches!(
                 misbehaviour(peer.say(&[number])),
@@ -368,12 +372,38 @@ fn ext_info_kexinit_and_key_messages_have_no_place_inside_a_later_exchange() {
     }
     for mut peer in peers() {
         peer.exchange(&STRICT).unwrap();
+        peer.hop.set_authenticated();
         let own = STRICT.payload();
         peer.say(&own).unwrap();
         peer.say(&[msg::IGNORE]).unwrap();
         let (schedule, _) = peer.method(&own).unwrap();
         peer.say(&[msg::DEBUG]).unwrap();
         peer.finish(&schedule).unwrap();
+    }
+}
+
+#[test]
+fn a_stranger_is_owed_one_exchange() {
+    for mut peer in peers() {
+        peer.exchange(&STRICT).unwrap();
+        let error = misbehaviour(peer.say(&STRICT.payload()));
+        assert!(matches!(
+            error,
+            Misbehaviour::Unexpected {
+                got: msg::KEXINIT,
+                ..
+            }
+        ));
+    }
+}
+
+#[test]
+fn packets_before_the_first_keys_are_small() {
+    for mut peer in peers() {
+        peer.bytes(&35_004u32.to_be_bytes()).unwrap_err();
+    }
+    for mut peer in peers() {
+        peer.bytes(&34_996u32.to_be_bytes()).unwrap();
     }
 }
 

@@ -155,10 +155,12 @@ impl Forged {
         }
     }
 
-    /// Goes through a whole exchange; `own` has been said already if `said` is set. `between` runs after every step
-    /// and may interfere.
+    /// Goes through a whole exchange; a later one as an authenticated peer.
     pub(super) fn exchange(&mut self, offered: &Offered) -> Result<(), Error> {
         let own = offered.payload();
+        if self.session.is_some() {
+            self.hop.set_authenticated();
+        }
         self.say(&own)?;
         self.exchange_after(&own, self.session.is_none() && offered.kex.contains("strict"))
     }

@@ -78,7 +78,11 @@ fn as_a_client_gcm_comes_first() {
 #[test]
 fn a_client_that_waits_for_our_kexinit_gets_it_after_the_steering_wait() {
     for ident_first in [true, false] {
-        let mut pair = Pair::new(openssh_client(), server(true));
+        let client = TransportConfig {
+            ident: "SSH-2.0-waits".into(),
+            ..openssh_client()
+        };
+        let mut pair = Pair::new(client, server(true));
         pair.start();
         let said = std::mem::take(&mut pair.client.out);
         let ident = said.iter().position(|&byte| byte == b'\n').unwrap() + 1;
@@ -107,6 +111,39 @@ fn a_client_that_waits_for_our_kexinit_gets_it_after_the_steering_wait() {
             "what was not known could not steer"
         );
     }
+}
+
+#[test]
+fn an_openssh_client_far_away_is_waited_for_and_steered() {
+    let mut pair = Pair::new(openssh_client(), server(true));
+    pair.start();
+    let said = std::mem::take(&mut pair.client.out);
+    let ident = said.iter().position(|&byte| byte == b'\n').unwrap() + 1;
+    pair.client.out = said[..ident].to_vec();
+    pair.exchange(usize::MAX).unwrap();
+    pair.pass(Duration::from_millis(1500));
+    pair.handle_timeouts().unwrap();
+    assert_eq!(pair.server.out, b"");
+    pair.client.out = said[ident..].to_vec();
+    pair.settle(usize::MAX).unwrap();
+    assert_eq!(cipher_of(&pair), CipherAlgorithm::Aes128Gcm);
+}
+
+#[test]
+fn a_client_that_was_missed_is_steered_at_the_next_exchange() {
+    let client = TransportConfig {
+        ident: "SSH-2.0-waits".into(),
+        ..openssh_client()
+    };
+    let mut pair = Pair::new(client, server(true));
+    pair.start();
+    pair.pass(Duration::from_millis(200));
+    pair.handle_timeouts().unwrap();
+    pair.settle(usize::MAX).unwrap();
+    assert_eq!(cipher_of(&pair), CipherAlgorithm::ChaCha20Poly1305);
+    pair.rekey(false);
+    pair.settle(usize::MAX).unwrap();
+    assert_eq!(cipher_of(&pair), CipherAlgorithm::Aes128Gcm);
 }
 
 #[test]
