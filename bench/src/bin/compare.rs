@@ -1,0 +1,113 @@
+//! Weir beside what else stands between an OpenSSH client and an `sshd`: one table, measured now.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use weir_bench::compare::{self, Kind, Options};
+use weir_bench::{russh_forwarder, uring_relay};
+
+/// Starts a throwaway sshd, Weir and the others, measures each with OpenSSH clients, and prints one table.
+#[derive(Parser)]
+#[command(name = "compare")]
+struct Arguments {
+    #[command(subcommand)]
+    serve: Option<Serve>,
+    /// The rows to measure.
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "weir,direct,russh,uring"
+    )]
+    only: Vec<Kind>,
+    /// Gigabytes (10^9 bytes) to move each way; 0 to leave that out.
+    #[arg(long, default_value_t = 2.0)]
+    gb: f64,
+    /// Sessions to set up; 0 to leave that out.
+    #[arg(long, default_value_t = 400)]
+    sessions: u32,
+    /// Clients at once that set sessions up.
+    #[arg(long, default_value_t = 4)]
+    parallel: u32,
+    /// Keystrokes to echo; 0 to leave that out.
+    #[arg(long, default_value_t = 300)]
+    keys: u32,
+    /// Idle sessions to hold; 0 to leave that out.
+    #[arg(long, default_value_t = 100)]
+    idle: u32,
+    /// Measure everything this often and show medians.
+    #[arg(long, default_value_t = 1)]
+    rounds: u32,
+    /// Threads of the forwarders; by default one per core, as Weir has.
+    #[arg(long)]
+    workers: Option<usize>,
+    /// The weir binary; by default the one beside this program.
+    #[arg(long, value_name = "FILE")]
+    weir: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The forwarders, each run as a process of its own so that its cost can be told apart.
+#[derive(Subcommand)]
+enum Serve {
+    /// The forwarder on russh.
+    #[command(hide = true)]
+    ServeRussh {
+        listen: SocketAddr,
+        target: SocketAddr,
+        workers: usize,
+        host_key: PathBuf,
+        user_key: PathBuf,
+        target_host_key: PathBuf,
+    },
+    /// The bare relay on io_uring.
+    #[command(hide = true)]
+    ServeUring {
+        listen: SocketAddr,
+        target: SocketAddr,
+        workers: usize,
+    },
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    match arguments.serve {
+        Some(Serve::ServeRussh {
+            listen,
+            target,
+            workers,
+            host_key,
+            user_key,
+            target_host_key,
+        }) => {
+            let keys = russh_forwarder::Keys::load(&host_key, &user_key, &target_host_key)?;
+            russh_forwarder::serve(listen, target, workers, keys)
+        }
+        Some(Serve::ServeUring {
+            listen,
+            target,
+            workers,
+        }) => uring_relay::serve(listen, target, workers),
+        None => compare::run(&Options {
+            kinds: arguments.only,
+            gigabytes: arguments.gb,
+            sessions: arguments.sessions,
+            parallel: arguments.parallel,
+            keys: arguments.keys,
+            idle: arguments.idle,
+            rounds: arguments.rounds,
+            workers: arguments
+                .workers
+                .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
+            weir: match arguments.weir {
+                Some(binary) => binary,
+                None => std::env::current_exe()?.with_file_name("weir"),
+            },
+            json: arguments.json,
+        }),
+    }
+}

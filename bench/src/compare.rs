@@ -1,0 +1,108 @@
+//! One table of what stands between an OpenSSH client and an `sshd`, measured now.
+//!
+//! A proxy's cost is the CPU time of its own processes, user and system, divided by the work done: that holds on a
+//! machine where wall time does not. Clients are OpenSSH with no algorithm configured, the target is a real `sshd`.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+
+mod measure;
+mod process;
+mod subject;
+mod table;
+mod world;
+
+pub use subject::Kind;
+
+use subject::Subject;
+use table::Row;
+use world::World;
+
+/// What to measure, and how much of it.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The rows, in the table's order.
+    pub kinds: Vec<Kind>,
+    /// 10⁹ bytes moved each way; 0 leaves the columns out.
+    pub gigabytes: f64,
+    /// Sessions set up one after another.
+    pub sessions: u32,
+    /// How many clients at once do that.
+    pub parallel: u32,
+    /// Keystrokes echoed.
+    pub keys: u32,
+    /// Idle sessions held at once.
+    pub idle: u32,
+    /// How often everything is measured; the table shows medians.
+    pub rounds: u32,
+    /// Threads of the forwarders that this tool brings along.
+    pub workers: usize,
+    /// The `weir` binary.
+    pub weir: PathBuf,
+    /// Print JSON instead of the table.
+    pub json: bool,
+}
+
+/// Starts everything, measures, prints, and takes everything down again.
+///
+/// # Errors
+/// If the world cannot be built. A row that fails is shown as failed, with its reason, and the others go on.
+pub fn run(options: &Options) -> Result<()> {
+    ensure!(
+        options.rounds > 0 && !options.kinds.is_empty(),
+        "nothing to measure: got no rounds or no rows"
+    );
+    let mut world = World::build().context("cannot build the throwaway world")?;
+    let mut rows: Vec<Row> = options.kinds.iter().map(|kind| Row::new(*kind)).collect();
+    // Weir makes the host certificate that sshd shows, so it stands before the target does.
+    if options.kinds.contains(&Kind::Weir) {
+        world.start_weir(&options.weir)?;
+    }
+    world.start_sshd()?;
+    for round in 1..=options.rounds {
+        for row in &mut rows {
+            eprintln!("round {round} of {}: {}", options.rounds, row.kind.title());
+            if let Err(error) = measure_row(&mut world, options, row) {
+                eprintln!("  failed: {error:#}");
+                row.failures.push(format!("{error:#}"));
+            }
+        }
+    }
+    let recordings = world.recordings();
+    if options.json {
+        println!("{}", table::json(&rows, options, recordings));
+    } else {
+        print!("{}", table::text(&rows, options, recordings));
+    }
+    Ok(())
+}
+
+fn measure_row(world: &mut World, options: &Options, row: &mut Row) -> Result<()> {
+    let subject = Subject::start(row.kind, world, options.workers)?;
+    let (ssh, pid) = (subject.ssh(), subject.pid());
+    // The first session pays for what every program does once.
+    measure::sessions(&ssh, pid, 4, 1)?;
+    // Before anything else: what bulk and keystrokes leave behind in an allocator is not an idle session's.
+    if options.idle > 0 {
+        row.idle_kib.push(measure::idle(&ssh, pid, options.idle)?);
+    }
+    if options.keys > 0 {
+        let echo = measure::keystrokes(&ssh, options.keys)?;
+        row.echo_p50.push(echo.p50_us);
+        row.echo_p99.push(echo.p99_us);
+    }
+    if options.sessions > 0 {
+        row.session_ms
+            .push(measure::sessions(&ssh, pid, options.sessions, options.parallel)?);
+    }
+    if options.gigabytes > 0.0 {
+        let down = measure::bulk(&ssh, pid, options.gigabytes, measure::Direction::Down)?;
+        row.down_cpu.push(down.cpu_s_per_gb);
+        row.down_rate.push(down.gb_per_s);
+        let up = measure::bulk(&ssh, pid, options.gigabytes, measure::Direction::Up)?;
+        row.up_cpu.push(up.cpu_s_per_gb);
+        row.up_rate.push(up.gb_per_s);
+    }
+    Ok(())
+}
