@@ -97,6 +97,18 @@ impl Envelope {
         Self::fields(&bytes[PREFIX_LEN..]).map_err(EnvelopeFault::Malformed)
     }
 
+    /// Reads the envelope that stands at the start of `bytes`, the first [`MAX_ENVELOPE_LEN`] bytes of a recording say.
+    ///
+    /// # Errors
+    /// As [`Envelope::parse`], and if the envelope is not there as a whole.
+    pub fn parse_start(bytes: &[u8]) -> Result<Self, EnvelopeFault> {
+        let prefix = bytes.first_chunk().ok_or(EnvelopeFault::NotARecording)?;
+        let envelope = bytes
+            .get(..envelope_len(prefix)?)
+            .ok_or(EnvelopeFault::Malformed(Malformed("envelope length")))?;
+        Self::parse(envelope)
+    }
+
     fn fields(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut p = Cursor::new(bytes);
         if p.u32("reserved bytes")? != 0 {
@@ -156,6 +168,19 @@ mod tests {
         assert_eq!(envelope.session, Ulid::from_parts(5, 6));
         assert_eq!((envelope.started_us, envelope.signer), (7, [8; 32]));
         assert_eq!(envelope.wrapped_key, b"wrapped");
+    }
+
+    #[test]
+    fn an_envelope_is_found_in_front_of_what_follows() {
+        let mut bytes = encoded();
+        let envelope = Envelope::parse(&bytes).unwrap();
+        let len = bytes.len();
+        bytes.extend_from_slice(b"chunks");
+        assert_eq!(Envelope::parse_start(&bytes), Ok(envelope));
+        assert!(matches!(
+            Envelope::parse_start(&bytes[..len - 1]),
+            Err(EnvelopeFault::Malformed(_))
+        ));
     }
 
     #[test]

@@ -28,6 +28,12 @@ impl SessionKey {
         SessionKey(Zeroizing::new(bytes))
     }
 
+    /// The key's bytes, for somebody who may read this one recording.
+    #[must_use]
+    pub fn to_bytes(&self) -> Zeroizing<[u8; 32]> {
+        self.0.clone()
+    }
+
     pub(crate) fn cipher(&self) -> AesGcm {
         AesGcm::new(&*self.0)
     }
