@@ -1,16 +1,16 @@
-//! An authority's private key at rest.
+//! Secrets at rest: authorities' private keys, and what else the control plane must keep to itself.
 //!
 //! ```text
 //! offset  bytes
-//!      0     12  "weir-ca-key" and the version of this format, 1
+//!      0     12  "weir-sealed" and the version of this format, 1
 //!     12     12  nonce, random
-//!     24      n  the key as the text of an OpenSSH private key file, AES-256-GCM
+//!     24      n  the secret, AES-256-GCM; of an authority, the text of an OpenSSH private key file
 //!   24+n     16  its tag
 //! ```
 //!
-//! The associated data is the first 12 bytes and the *label*, which the caller chooses: the authority's purpose and name.
-//! A sealed key opens under its own label only, so whoever can write the database cannot make the host authority sign for
-//! users. A few keys are sealed under one key in a lifetime; random nonces stay far below their bound of 2³².
+//! The associated data is the first 12 bytes and the *label*, which the caller chooses: what the secret is for, and its name.
+//! A secret opens under its own label only, so whoever can write the database cannot make the host authority sign for
+//! users. A few secrets are sealed under one key in a lifetime; random nonces stay far below their bound of 2³².
 
 use std::fmt;
 
@@ -21,13 +21,39 @@ use zeroize::Zeroizing;
 
 use crate::signer::KeySigner;
 
-/// The key under which authorities' keys are stored. Erased when dropped, as far as the cryptography library does so.
+/// The key under which secrets are stored. Erased when dropped, as far as the cryptography library does so.
 pub struct KeyEncryptionKey(AesGcm);
 
 impl KeyEncryptionKey {
     /// From 32 bytes that nobody can guess; not a passphrase.
     pub fn new(key: &[u8; 32]) -> KeyEncryptionKey {
         KeyEncryptionKey(AesGcm::new(key))
+    }
+
+    /// Encrypts `secret`, bound to `label`.
+    pub fn seal(&self, label: &str, secret: &[u8], random: &mut dyn Random) -> Vec<u8> {
+        let mut nonce = [0; NONCE_LEN];
+        random.fill(&mut nonce);
+        let mut sealed = vec![0; HEADER.len() + NONCE_LEN + secret.len() + TAG_LEN];
+        sealed[..HEADER.len()].copy_from_slice(HEADER);
+        sealed[HEADER.len()..][..NONCE_LEN].copy_from_slice(&nonce);
+        let room = &mut sealed[HEADER.len() + NONCE_LEN..];
+        self.0.seal_to(&nonce, &associated_data(label), secret, room);
+        sealed
+    }
+
+    /// Decrypts what [`seal`](KeyEncryptionKey::seal) made for the same label.
+    ///
+    /// # Errors
+    /// [`OpenError::Format`] and [`OpenError::Unauthentic`].
+    pub fn open(&self, label: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+        let rest = sealed.strip_prefix(HEADER).ok_or(OpenError::Format)?;
+        let (nonce, ciphertext) = rest.split_first_chunk::<NONCE_LEN>().ok_or(OpenError::Format)?;
+        let mut room = Zeroizing::new(ciphertext.to_vec());
+        let opened = self.0.open_in_place(nonce, &associated_data(label), &mut room);
+        let length = opened.map_err(|_| OpenError::Unauthentic)?.len();
+        room.truncate(length);
+        Ok(room)
     }
 }
 
@@ -41,21 +67,21 @@ impl fmt::Debug for KeyEncryptionKey {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SealedKey(Vec<u8>);
 
-/// Why a sealed key does not open.
+/// Why something sealed does not open.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
     /// The bytes are not in the format of this module, or in one that came later.
-    #[error("not a sealed authority key of format 1")]
+    #[error("not a sealed secret of format 1")]
     Format,
     /// Sealed under another key-encryption key or another label, or altered since.
-    #[error("authority key cannot be decrypted: wrong key-encryption key, or the stored key was altered")]
+    #[error("stored secret cannot be decrypted: wrong key-encryption key, or it was altered")]
     Unauthentic,
     /// What was sealed is not a private key.
     #[error("sealed authority key: {0}")]
     Key(#[from] PrivateKeyError),
 }
 
-const HEADER: &[u8; 12] = b"weir-ca-key\x01";
+const HEADER: &[u8; 12] = b"weir-sealed\x01";
 const NONCE_LEN: usize = 12;
 const TAG_LEN: usize = 16;
 
@@ -67,16 +93,7 @@ impl SealedKey {
         label: &str,
         random: &mut dyn Random,
     ) -> SealedKey {
-        let mut nonce = [0; NONCE_LEN];
-        random.fill(&mut nonce);
-        let secret = signer.key().to_openssh("");
-        let mut sealed = vec![0; HEADER.len() + NONCE_LEN + secret.len() + TAG_LEN];
-        sealed[..HEADER.len()].copy_from_slice(HEADER);
-        sealed[HEADER.len()..][..NONCE_LEN].copy_from_slice(&nonce);
-        let room = &mut sealed[HEADER.len() + NONCE_LEN..];
-        key.0
-            .seal_to(&nonce, &associated_data(label), secret.as_bytes(), room);
-        SealedKey(sealed)
+        SealedKey(key.seal(label, signer.key().to_openssh("").as_bytes(), random))
     }
 
     /// Decrypts it.
@@ -84,14 +101,8 @@ impl SealedKey {
     /// # Errors
     /// [`OpenError`].
     pub fn open(&self, key: &KeyEncryptionKey, label: &str) -> Result<KeySigner, OpenError> {
-        let rest = self.0.strip_prefix(HEADER).ok_or(OpenError::Format)?;
-        let (nonce, sealed) = rest.split_first_chunk::<NONCE_LEN>().ok_or(OpenError::Format)?;
-        let mut room = Zeroizing::new(sealed.to_vec());
-        let secret = key
-            .0
-            .open_in_place(nonce, &associated_data(label), &mut room)
-            .map_err(|_| OpenError::Unauthentic)?;
-        let text = std::str::from_utf8(secret).map_err(|_| PrivateKeyError::NotAKeyFile)?;
+        let secret = key.open(label, &self.0)?;
+        let text = std::str::from_utf8(&secret).map_err(|_| PrivateKeyError::NotAKeyFile)?;
         Ok(KeySigner::new(SigningKey::from_openssh(text)?))
     }
 
