@@ -51,6 +51,12 @@ pub trait Store: Send + Sync + 'static {
     /// Audit events with their place in the table, newest first, at most `filter.limit`.
     async fn events(&self, filter: &EventFilter) -> Result<Vec<(u64, AuditEvent)>, StoreError>;
 
-    /// The details (JSON) of all audit events of one kind since a time in µs since 1970-01-01 UTC.
-    async fn details_since(&self, kind: &str, since_us: u64) -> Result<Vec<String>, StoreError>;
+    /// Calls `each` with the detail (JSON) of every audit event of one kind since a time in µs since 1970-01-01 UTC,
+    /// however many they are.
+    async fn each_detail_since(
+        &self,
+        kind: &str,
+        since_us: u64,
+        each: &mut (dyn FnMut(String) + Send),
+    ) -> Result<(), StoreError>;
 }

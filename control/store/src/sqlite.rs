@@ -8,6 +8,9 @@ mod listing;
 mod recording;
 mod resources;
 
+use std::fs::{OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -43,6 +46,7 @@ impl SqliteStore {
             path: path.to_owned(),
             source,
         };
+        close_to_others(path).map_err(|error| fail(error.into()))?;
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -59,8 +63,9 @@ impl SqliteStore {
             .connect()
             .await
             .map_err(fail)?;
+        // `Migrator::run` is the same, but makes every future that awaits this one impossible to spawn.
         MIGRATIONS
-            .run(&mut resources)
+            .run_direct(None, &mut resources, false)
             .await
             .map_err(|error| match error {
                 MigrateError::VersionMissing(version) => StoreError::NewerSchema {
@@ -152,11 +157,26 @@ impl Store for SqliteStore {
             .map_err(|source| self.fail(source))
     }
 
-    async fn details_since(&self, kind: &str, since_us: u64) -> Result<Vec<String>, StoreError> {
-        listing::details_since(&self.readers, kind, since_us)
+    async fn each_detail_since(
+        &self,
+        kind: &str,
+        since_us: u64,
+        each: &mut (dyn FnMut(String) + Send),
+    ) -> Result<(), StoreError> {
+        listing::each_detail_since(&self.readers, kind, since_us, each)
             .await
             .map_err(|source| self.fail(source))
     }
+}
+
+/// Makes the file for its owner alone; SQLite gives its companions the same mode.
+fn close_to_others(path: &Path) -> io::Result<()> {
+    let file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)?;
+    file.set_permissions(Permissions::from_mode(0o600))
 }
 
 /// Columns are signed; what the store writes is never negative.

@@ -1,3 +1,4 @@
+use futures_util::TryStreamExt;
 use sqlx::Row;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 
@@ -97,16 +98,20 @@ pub(super) async fn events(
     query.fetch_all(pool).await?.iter().map(event_of).collect()
 }
 
-pub(super) async fn details_since(
+pub(super) async fn each_detail_since(
     pool: &SqlitePool,
     kind: &str,
     since_us: u64,
-) -> Result<Vec<String>, sqlx::Error> {
-    sqlx::query_scalar(DETAILS_SINCE)
+    each: &mut (dyn FnMut(String) + Send),
+) -> Result<(), sqlx::Error> {
+    let mut rows = sqlx::query(DETAILS_SINCE)
         .bind(kind)
         .bind(signed(since_us))
-        .fetch_all(pool)
-        .await
+        .fetch(pool);
+    while let Some(row) = rows.try_next().await? {
+        each(row.try_get(0)?);
+    }
+    Ok(())
 }
 
 pub(super) fn session_of(row: &SqliteRow) -> Result<Session, sqlx::Error> {
