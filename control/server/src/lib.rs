@@ -1,1 +1,27 @@
-//! The control service.
+//! The control service: resources, authorities, proof-carrying issuance, audit, and the administrators' socket.
+//!
+//! [`Control::open`] starts it on threads of its own; a data plane in the same process reaches it through
+//! [`Control::data_plane`], administrators through the socket in the data directory.
+
+mod admin;
+mod audit_log;
+mod authorities;
+mod clock;
+mod control;
+mod convert;
+mod data_dir;
+mod directory;
+mod error;
+mod issuance;
+mod journal;
+mod key_source;
+mod recordings;
+mod recovery;
+mod replay;
+mod socket;
+mod start;
+mod state;
+
+pub use control::{Control, ControlConfig};
+pub use error::OpenError;
+pub use key_source::KeySource;

@@ -1,0 +1,195 @@
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use serde_json::json;
+use tonic::Status;
+use weir_api::admin::read_recording_reply::Part;
+use weir_api::admin::{
+    ListAuditEventsReply, ListAuditEventsRequest, ListSessionsReply, ListSessionsRequest, ReadRecordingReply,
+    ReadRecordingRequest, RecordingHeader,
+};
+use weir_store::{AuditEvent, EventFilter, SessionFilter};
+
+use super::{Caller, wording};
+use crate::control::Shared;
+use crate::convert::{event_message, session_message, status_of};
+
+const DEFAULT_PAGE_SIZE: u32 = 100;
+const MAX_PAGE_SIZE: u32 = 1000;
+
+/// Bytes in one message: far below what a gRPC client takes (4 MiB), and few enough messages.
+const PIECE_BYTES: usize = 256 * 1024;
+
+pub(super) async fn sessions(
+    shared: &Shared,
+    request: ListSessionsRequest,
+    recorded: bool,
+) -> Result<ListSessionsReply, Status> {
+    // A session that has just ended is to be seen.
+    shared.journal.flush().await;
+    let status = status_of(request.status());
+    let limit = page_size(request.page_size);
+    let filter = SessionFilter {
+        user: request.user,
+        node: request.node,
+        status,
+        recorded,
+        since_us: request.since_us,
+        until_us: request.until_us,
+        before_id: request.page_token,
+        limit,
+    };
+    let rows = shared
+        .state
+        .store()
+        .sessions(&filter)
+        .await
+        .map_err(wording::store_status)?;
+    let next_page_token = match rows.last() {
+        Some(last) if rows.len() == limit as usize => last.id.clone(),
+        _ => String::new(),
+    };
+    Ok(ListSessionsReply {
+        sessions: rows.into_iter().map(session_message).collect(),
+        next_page_token,
+    })
+}
+
+pub(super) async fn audit_events(
+    shared: &Shared,
+    request: ListAuditEventsRequest,
+) -> Result<ListAuditEventsReply, Status> {
+    shared.journal.flush().await;
+    let before_seq = match &*request.page_token {
+        "" => 0,
+        token => token.parse().map_err(|_| {
+            Status::invalid_argument(format!(
+                "got page token {token:?} while expecting one from the page before"
+            ))
+        })?,
+    };
+    let limit = page_size(request.page_size);
+    let filter = EventFilter {
+        user: request.user,
+        node: request.node,
+        session: request.session,
+        kind: request.kind,
+        since_us: request.since_us,
+        until_us: request.until_us,
+        before_seq,
+        limit,
+    };
+    let rows = shared
+        .state
+        .store()
+        .events(&filter)
+        .await
+        .map_err(wording::store_status)?;
+    let next_page_token = match rows.last() {
+        Some((seq, _)) if rows.len() == limit as usize => seq.to_string(),
+        _ => String::new(),
+    };
+    let events = rows.into_iter().map(|(_, event)| event_message(event)).collect();
+    Ok(ListAuditEventsReply {
+        events,
+        next_page_token,
+    })
+}
+
+pub(super) async fn read_recording(
+    shared: &Shared,
+    caller: Caller,
+    request: &ReadRecordingRequest,
+) -> Result<BoxStream<'static, Result<ReadRecordingReply, Status>>, Status> {
+    shared.journal.flush().await;
+    let found = shared
+        .state
+        .store()
+        .session(&request.id)
+        .await
+        .map_err(wording::store_status)?;
+    let session = found.ok_or_else(|| {
+        Status::not_found(format!(
+            "session {:?} does not exist: weir recordings ls shows those with a recording",
+            request.id
+        ))
+    })?;
+    if session.object.is_empty() {
+        return Err(Status::failed_precondition(format!(
+            "session {:?} has no recording yet: it is there some moments after the session has ended",
+            request.id
+        )));
+    }
+    let opened = shared
+        .recordings
+        .open(&session.object)
+        .await
+        .map_err(|error| match error {
+            object_store::Error::NotFound { .. } => Status::not_found(format!(
+                "recording {:?} is in the index and not in the object store: restore it from a backup",
+                session.object
+            )),
+            other => unreadable(&other),
+        })?;
+    // Reading what others did is itself something that others want to know.
+    caller.did(
+        shared,
+        AuditEvent {
+            kind: "recording.access".to_owned(),
+            session: session.id.clone(),
+            user: session.user.clone(),
+            login: session.login.clone(),
+            node: session.node.clone(),
+            ..AuditEvent::default()
+        },
+        json!({}),
+    );
+    let data_plane_keys = {
+        let directory = shared.state.directory().await;
+        // The blob of an ed25519 key ends with its 32 raw bytes (RFC 8709 §4).
+        directory
+            .data_planes
+            .values()
+            .filter_map(|key| key.blob().last_chunk::<32>().map(|raw| raw.to_vec()))
+            .collect()
+    };
+    let (session_key, session_key_error) = match opened.session_key {
+        Ok(key) => (key.to_vec(), String::new()),
+        Err(problem) => (Vec::new(), problem),
+    };
+    let header = RecordingHeader {
+        session: Some(session_message(session)),
+        session_key,
+        session_key_error,
+        data_plane_keys,
+        size_bytes: opened.size_bytes,
+    };
+    let first = stream::iter([Ok(ReadRecordingReply {
+        part: Some(Part::Header(Box::new(header))),
+    })]);
+    let rest = opened.bytes.flat_map(|read| match read {
+        Ok(bytes) => stream::iter(pieces(&bytes)).left_stream(),
+        Err(error) => stream::iter([Err(unreadable(&error))]).right_stream(),
+    });
+    Ok(first.chain(rest).boxed())
+}
+
+fn pieces(bytes: &[u8]) -> Vec<Result<ReadRecordingReply, Status>> {
+    let piece = |data: &[u8]| {
+        Ok(ReadRecordingReply {
+            part: Some(Part::Data(data.to_vec())),
+        })
+    };
+    bytes.chunks(PIECE_BYTES).map(piece).collect()
+}
+
+fn unreadable(error: &object_store::Error) -> Status {
+    tracing::error!(%error, "recording cannot be read");
+    Status::internal(format!("recording cannot be read: {error}"))
+}
+
+fn page_size(asked: u32) -> u32 {
+    match asked {
+        0 => DEFAULT_PAGE_SIZE,
+        asked => asked.min(MAX_PAGE_SIZE),
+    }
+}

@@ -1,0 +1,218 @@
+//! The audit log: one JSON object per line, appended and synced before the store learns of the events.
+//!
+//! ```json
+//! {"id":"01J…","time":"2026-11-20T13:26:00.000001Z","time_us":1795181160000001,"kind":"session.start",
+//!  "session":"01J…","user":"alice","login":"root","node":"web1","client_address":"192.0.2.1","detail":{…}}
+//! ```
+//!
+//! A crash can leave a torn last line, which is cut off at the next start: its event was never acknowledged.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use weir_store::AuditEvent;
+
+use crate::error::OpenError;
+
+/// How much of the end is read back at the start: many times what one batch writes, and the store can lack no more
+/// than some batches.
+const TAIL_BYTES: u64 = 8 * 1024 * 1024;
+
+/// The open log.
+pub(crate) struct AuditLog {
+    file: File,
+    /// Where the last whole line ends; what a failed write left beyond is cut off before the next.
+    length: u64,
+}
+
+impl AuditLog {
+    /// Opens the log, cuts off a torn last line, and gives the newest events, oldest first, so that the store can be
+    /// told of those that it lacks.
+    pub(crate) fn open(path: &Path) -> Result<(AuditLog, Vec<AuditEvent>), OpenError> {
+        let open = || {
+            let mut file = OpenOptions::new()
+                .read(true)
+                .append(true)
+                .create(true)
+                .mode(0o600)
+                .open(path)?;
+            let length = file.metadata()?.len();
+            let start = length.saturating_sub(TAIL_BYTES);
+            file.seek(SeekFrom::Start(start))?;
+            let mut tail = Vec::new();
+            (&mut file).take(TAIL_BYTES).read_to_end(&mut tail)?;
+            let whole = tail
+                .iter()
+                .rposition(|byte| *byte == b'\n')
+                .map_or(0, |last| last + 1);
+            let torn = tail.len() - whole;
+            if torn > 0 {
+                tracing::warn!(
+                    bytes = torn,
+                    "audit log ends in the middle of a line, which is cut off"
+                );
+                file.set_len(length - torn as u64)?;
+            }
+            tail.truncate(whole);
+            // Where the tail begins in mid-line, that first line is older than what matters here.
+            let events = tail
+                .split(|byte| *byte == b'\n')
+                .filter_map(Line::parse)
+                .collect();
+            Ok((
+                AuditLog {
+                    file,
+                    length: length - torn as u64,
+                },
+                events,
+            ))
+        };
+        open().map_err(OpenError::file(path, "open the audit log"))
+    }
+
+    /// The events as lines.
+    pub(crate) fn lines(events: &[AuditEvent]) -> Vec<u8> {
+        let mut lines = Vec::with_capacity(events.len() * 320);
+        for event in events {
+            serde_json::to_writer(&mut lines, &Line::of(event)).expect("a line always has a JSON form");
+            lines.push(b'\n');
+        }
+        lines
+    }
+
+    /// Appends whole lines and waits until they are on disk.
+    pub(crate) fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+        let write = self.file.write_all(lines).and_then(|()| self.file.sync_data());
+        match write {
+            Ok(()) => {
+                self.length += lines.len() as u64;
+                Ok(())
+            }
+            Err(error) => {
+                // The lines come again as a whole. If even this fails, the start after next cuts them off.
+                let _ = self.file.set_len(self.length);
+                Err(error)
+            }
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Line {
+    id: String,
+    time: String,
+    time_us: u64,
+    kind: String,
+    session: String,
+    user: String,
+    login: String,
+    node: String,
+    client_address: String,
+    detail: Value,
+}
+
+impl Line {
+    fn of(event: &AuditEvent) -> Line {
+        let time = UNIX_EPOCH.checked_add(Duration::from_micros(event.time_us.min(LAST_TIME_US)));
+        let detail = match &*event.detail {
+            "" => Value::Object(serde_json::Map::new()),
+            // What is no JSON is kept as the text that it is.
+            detail => serde_json::from_str(detail).unwrap_or_else(|_| Value::String(detail.to_owned())),
+        };
+        Line {
+            id: event.id.clone(),
+            time: time
+                .map(|time| humantime::format_rfc3339_micros(time).to_string())
+                .unwrap_or_default(),
+            time_us: event.time_us,
+            kind: event.kind.clone(),
+            session: event.session.clone(),
+            user: event.user.clone(),
+            login: event.login.clone(),
+            node: event.node.clone(),
+            client_address: event.client_address.clone(),
+            detail,
+        }
+    }
+
+    fn parse(line: &[u8]) -> Option<AuditEvent> {
+        let line: Line = serde_json::from_slice(line).ok()?;
+        Some(AuditEvent {
+            id: line.id,
+            time_us: line.time_us,
+            kind: line.kind,
+            session: line.session,
+            user: line.user,
+            login: line.login,
+            node: line.node,
+            client_address: line.client_address,
+            detail: match line.detail {
+                Value::String(text) => text,
+                detail => detail.to_string(),
+            },
+        })
+    }
+}
+
+/// 9999-12-31T23:59:59Z, the last second that RFC 3339 can write.
+const LAST_TIME_US: u64 = 253_402_300_799_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(id: &str, detail: &str) -> AuditEvent {
+        AuditEvent {
+            id: id.to_owned(),
+            time_us: 1_795_181_160_000_001,
+            kind: "exec".to_owned(),
+            detail: detail.to_owned(),
+            ..AuditEvent::default()
+        }
+    }
+
+    #[test]
+    fn an_event_is_one_line_whatever_its_detail() {
+        let lines = AuditLog::lines(&[
+            event("a", "{\n \"command\": \"x\\ny\" }"),
+            event("b", "not json\n"),
+            AuditEvent {
+                time_us: u64::MAX,
+                ..event("c", "")
+            },
+        ]);
+        let text = String::from_utf8(lines).unwrap();
+        assert_eq!(text.lines().count(), 3);
+        assert!(
+            text.contains(r#""time":"2026-11-20T13:26:00.000001Z","time_us":1795181160000001"#),
+            "{text}"
+        );
+        assert!(text.contains(r#""detail":{"command":"x\ny"}}"#), "{text}");
+        assert!(text.contains(r#""detail":"not json\n"}"#), "{text}");
+    }
+
+    #[test]
+    fn a_torn_last_line_is_cut_off_and_the_others_come_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("audit.jsonl");
+        let (mut log, events) = AuditLog::open(&path).unwrap();
+        assert!(events.is_empty());
+        let written = [event("a", "{\"x\":1}"), event("b", "text")];
+        log.append(&AuditLog::lines(&written)).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        log.append(b"{\"id\":\"torn").unwrap();
+        drop(log);
+
+        let (mut log, events) = AuditLog::open(&path).unwrap();
+        assert_eq!(events, written);
+        assert_eq!(std::fs::read(&path).unwrap(), whole);
+        log.append(&AuditLog::lines(&[event("c", "{}")])).unwrap();
+        drop(log);
+        assert_eq!(AuditLog::open(&path).unwrap().1.len(), 3);
+    }
+}

@@ -1,0 +1,307 @@
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::Duration;
+
+use object_store::ObjectStore;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use weir_api::admin::DataPlane;
+use weir_api::dataplane::{
+    AuditEvent, HostCertificate, HostCertificateRequest, SessionRecord, Snapshot, UpstreamCertificate,
+    UpstreamCertificateRequest,
+};
+use weir_api::{BoxFuture, ControlError, ControlPlane};
+use weir_crypto::sign::PrivateKey;
+use weir_store::Session;
+
+use crate::authorities::Authorities;
+use crate::clock::{now_seconds, now_us};
+use crate::convert::{event_of, session_of};
+use crate::data_dir::DataDir;
+use crate::error::OpenError;
+use crate::issuance::Issuer;
+use crate::journal::Journal;
+use crate::key_source::KeySource;
+use crate::recordings::Recordings;
+use crate::start;
+use crate::state::State;
+use crate::{admin, recovery, socket};
+
+/// Name of the data plane that lives in the control plane's own process.
+pub(crate) const EMBEDDED: &str = "embedded";
+
+/// Threads of the control plane: one signs while another answers an administrator.
+const WORKER_THREADS: usize = 2;
+
+/// How long a shutdown waits for administrators' calls to end, and then for the last events to reach the disk.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
+
+/// How the control plane is set up.
+#[derive(Clone, Debug, Default)]
+pub struct ControlConfig {
+    /// Where everything is kept; made if it is not there.
+    pub data_dir: PathBuf,
+    /// Name of the cluster. `None`: as before, at first `weir`.
+    pub cluster: Option<String>,
+    /// Where the key-encryption key comes from.
+    pub key_encryption_key: KeySource,
+    /// Whether targets' host certificates are checked. `None`: as before, at first yes.
+    pub proxy_checks_host_keys: Option<bool>,
+    /// Bytes of exec output recorded per channel and direction, 0: no limit. `None`: as before, at first 64 MiB.
+    pub exec_output_limit_bytes: Option<u64>,
+    /// Longest user certificate in seconds. `None`: as before, at first seven days.
+    pub max_user_ttl_seconds: Option<u64>,
+    /// age recipients of recordings besides the control plane's own.
+    pub extra_recording_recipients: Vec<String>,
+    /// Where recordings are. `None`: in the data directory, see [`Control::recordings_dir`].
+    pub recordings: Option<Arc<dyn ObjectStore>>,
+}
+
+/// The control plane, on threads of its own until [`Control::shutdown`] or the drop of the value.
+pub struct Control {
+    pub(crate) shared: Arc<Shared>,
+    running: Option<Running>,
+    /// Locked for this process until everything above has ended.
+    data_dir: DataDir,
+}
+
+struct Running {
+    runtime: Runtime,
+    stop: oneshot::Sender<()>,
+    service: JoinHandle<()>,
+}
+
+/// What the admin service and the data plane's interface work with.
+pub(crate) struct Shared {
+    pub(crate) state: Arc<State>,
+    pub(crate) authorities: Arc<Authorities>,
+    pub(crate) issuer: Issuer,
+    pub(crate) journal: Journal,
+    pub(crate) recordings: Recordings,
+    /// Data planes that accept connections.
+    pub(crate) data_planes: Mutex<Vec<DataPlane>>,
+    pub(crate) started_us: u64,
+    /// With which the embedded data plane signs the ends of recordings.
+    pub(crate) embedded_key: PrivateKey,
+    /// Sessions that a former run left live, until recovery has ended.
+    pub(crate) abandoned: Mutex<Vec<Session>>,
+}
+
+impl Control {
+    /// Opens the data directory, makes what is missing in it, and serves administrators on its socket when it returns.
+    /// May be called from any thread, and blocks it for some milliseconds.
+    ///
+    /// # Errors
+    /// [`OpenError`], a sentence for the operator.
+    pub fn open(config: ControlConfig) -> Result<Control, OpenError> {
+        let data_dir = DataDir::open(&config.data_dir)?;
+        let plan = start::Plan::new(config, &data_dir)?;
+        let socket_path = data_dir.socket();
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(WORKER_THREADS)
+            .thread_name("weir-control")
+            .enable_all()
+            .build()
+            .map_err(OpenError::file(
+                data_dir.path(),
+                "start the control plane's threads",
+            ))?;
+        let opened = wait(&runtime, async move {
+            let shared = Arc::new(plan.run().await?);
+            Ok((shared, socket::bind(&socket_path)?))
+        });
+        let (shared, listener) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                // Dropped, it would wait for its threads, which the caller's own runtime may forbid.
+                runtime.shutdown_background();
+                return Err(error);
+            }
+        };
+        let (stop, stopping) = oneshot::channel();
+        let service = runtime.spawn(admin::serve(Arc::clone(&shared), listener, stopping));
+        Ok(Control {
+            shared,
+            running: Some(Running {
+                runtime,
+                stop,
+                service,
+            }),
+            data_dir,
+        })
+    }
+
+    /// The interface for a data plane in this process.
+    pub fn data_plane(&self) -> Arc<dyn ControlPlane> {
+        let runtime = &self
+            .running
+            .as_ref()
+            .expect("a control plane runs until it is shut down")
+            .runtime;
+        Arc::new(InProcess {
+            shared: Arc::clone(&self.shared),
+            runtime: runtime.handle().clone(),
+        })
+    }
+
+    /// The ed25519 key with which the data plane in this process signs the ends of recordings. Made at the
+    /// first start, kept encrypted, known to whoever verifies.
+    pub fn embedded_signing_key(&self) -> PrivateKey {
+        self.shared.embedded_key.clone()
+    }
+
+    /// The data directory.
+    pub fn data_dir(&self) -> &Path {
+        self.data_dir.path()
+    }
+
+    /// Where recordings are when [`ControlConfig::recordings`] does not say otherwise.
+    pub fn recordings_dir(&self) -> PathBuf {
+        self.data_dir.recordings()
+    }
+
+    /// Says that the data plane in this process accepts connections on these addresses; from now on the control plane reports
+    /// to be ready.
+    pub fn data_plane_ready(&self, listen: Vec<String>) {
+        let ready = DataPlane {
+            name: EMBEDDED.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            listen,
+            last_contact_us: now_us(),
+        };
+        *self
+            .shared
+            .data_planes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = vec![ready];
+    }
+
+    /// Says that the data plane has reported all that its recorder recovered from a former run.
+    ///
+    /// Sessions which that run left live are interrupted in the index from the start on. Those of which no `session.end` has been
+    /// reported by now get theirs here, so that each session has one.
+    pub fn recovery_finished(&self) {
+        let shared = Arc::clone(&self.shared);
+        if let Some(running) = &self.running {
+            running
+                .runtime
+                .spawn(async move { recovery::close_abandoned(&shared).await });
+        }
+    }
+
+    /// Stops serving, and returns when everything reported so far is on disk.
+    pub fn shutdown(mut self) {
+        self.stop();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn run<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> T {
+        wait(&self.running.as_ref().unwrap().runtime, future)
+    }
+
+    fn stop(&mut self) {
+        let Some(Running {
+            runtime,
+            stop,
+            service,
+        }) = self.running.take()
+        else {
+            return;
+        };
+        let shared = Arc::clone(&self.shared);
+        // The service may have ended already.
+        let _ = stop.send(());
+        let (done, ended) = mpsc::channel();
+        runtime.spawn(async move {
+            if tokio::time::timeout(SHUTDOWN_LIMIT, service).await.is_err() {
+                tracing::warn!("administrators' calls are still open and are cut off");
+            }
+            shared.journal.flush().await;
+            let _ = done.send(());
+        });
+        if ended.recv_timeout(2 * SHUTDOWN_LIMIT).is_err() {
+            tracing::error!("the last audit events could not be written before the shutdown");
+        }
+        // Not waiting, since this may be a thread of some other runtime; nothing is left to be waited for.
+        runtime.shutdown_background();
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Control")
+            .field("data_dir", &self.data_dir.path())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Runs a future on the runtime's threads while this one waits, which also works inside of another runtime.
+fn wait<T: Send + 'static>(runtime: &Runtime, future: impl Future<Output = T> + Send + 'static) -> T {
+    let (done, result) = mpsc::channel();
+    runtime.spawn(async move { done.send(future.await) });
+    result.recv().expect("opening the control plane does not panic")
+}
+
+/// [`ControlPlane`] for a data plane in the same process.
+struct InProcess {
+    shared: Arc<Shared>,
+    runtime: tokio::runtime::Handle,
+}
+
+impl InProcess {
+    /// Runs `work` on the control plane's threads, so that a signature never delays the sessions of the caller's.
+    fn off_thread<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Shared) -> Result<T, ControlError> + Send + 'static,
+    ) -> BoxFuture<Result<T, ControlError>> {
+        let shared = Arc::clone(&self.shared);
+        let (answer, answered) = futures_channel::oneshot::channel();
+        self.runtime.spawn(async move {
+            // The session may be gone by now.
+            let _ = answer.send(work(&shared));
+        });
+        Box::pin(async move {
+            answered
+                .await
+                .unwrap_or_else(|_| Err(ControlError::Unavailable("it is shutting down".to_owned())))
+        })
+    }
+}
+
+impl ControlPlane for InProcess {
+    fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.shared.state.current().snapshot)
+    }
+
+    fn issue_upstream(
+        &self,
+        request: UpstreamCertificateRequest,
+    ) -> BoxFuture<Result<UpstreamCertificate, ControlError>> {
+        self.off_thread(move |shared| shared.issuer.upstream(&request, now_seconds()))
+    }
+
+    fn certify_host(
+        &self,
+        request: HostCertificateRequest,
+    ) -> BoxFuture<Result<HostCertificate, ControlError>> {
+        self.off_thread(move |shared| shared.issuer.host(&request, now_seconds()))
+    }
+
+    fn report(&self, events: Vec<AuditEvent>, sessions: Vec<SessionRecord>) {
+        let events = events.into_iter().map(event_of).collect();
+        let sessions = sessions.into_iter().filter_map(session_of).collect();
+        self.shared.journal.report(events, sessions);
+    }
+
+    fn on_change(&self, listener: Box<dyn Fn(u64) + Send + Sync>) {
+        self.shared.state.on_change(listener);
+    }
+}

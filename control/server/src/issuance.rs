@@ -1,0 +1,347 @@
+//! Certificates toward targets, against proof.
+//!
+//! A data plane holds no authority's key. For each session it hands in what the user's client signed to sign in, and the
+//! control plane checks everything again before it signs anything itself:
+//!
+//! ```text
+//!  user's certificate ── by our user CA, in its time, from that address
+//!  user's signature   ── by the certified key, over this SSH session and the name "login@target"
+//!  name               ── the login and the node that the data plane asks for
+//!  policy             ── user, login, node, now
+//!  session identifier ── not seen before
+//! ```
+//!
+//! So a compromised data plane can at most misuse sessions that users really open through it, each once, for
+//! the login and target that they named, during one minute.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::json;
+use ulid::Ulid;
+use weir_api::ControlError;
+use weir_api::dataplane::{
+    HostCertificate, HostCertificateRequest, UpstreamCertificate, UpstreamCertificateRequest,
+};
+use weir_ca::IssueError;
+use weir_policy::{Deny, Grant, split_user_name};
+use weir_ssh::auth::{Proof, ProofCheck, SignedRequest, verify_proof};
+use weir_ssh::certificate::Network;
+use weir_ssh::key::PublicKey;
+use weir_store::AuditEvent;
+
+use crate::authorities::{Authorities, UpstreamSession};
+use crate::journal::Journal;
+use crate::replay::{NotTaken, ProofDigest, ProofMemory, proof_digest};
+use crate::state::{Current, State};
+
+/// Kind of the audit event of each certificate toward a target. Read back at the start, see [`remember`].
+pub(crate) const UPSTREAM_EVENT: &str = "cert.upstream";
+
+/// Proofs that are remembered: 90 sessions a second for twelve hours, in some 130 MB when all are there.
+pub(crate) const PROOF_CAPACITY: usize = 4_000_000;
+
+/// Networks in one request: a data plane dials from a handful of addresses.
+const NETWORK_LIMIT: usize = 16;
+
+/// Names in one host certificate.
+const HOST_NAME_LIMIT: usize = 64;
+
+/// Longest name of a host: DNS has 253 characters.
+const HOST_NAME_LENGTH_LIMIT: usize = 255;
+
+/// Validity of a data plane's own host certificate: renewed long before, without anybody noticing an absence of some days.
+const HOST_VALIDITY: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Issues what data planes ask for.
+pub(crate) struct Issuer {
+    state: Arc<State>,
+    authorities: Arc<Authorities>,
+    proofs: Mutex<ProofMemory>,
+    journal: Journal,
+}
+
+/// A request whose proof holds.
+struct Proven {
+    proof: Proof,
+    login: String,
+    target: String,
+}
+
+impl Issuer {
+    pub(crate) fn new(
+        state: Arc<State>,
+        authorities: Arc<Authorities>,
+        proofs: ProofMemory,
+        journal: Journal,
+    ) -> Issuer {
+        Issuer {
+            state,
+            authorities,
+            proofs: Mutex::new(proofs),
+            journal,
+        }
+    }
+
+    /// Judges a request and answers it; either way it becomes an audit event. `now`: seconds since 1970-01-01 UTC.
+    pub(crate) fn upstream(
+        &self,
+        request: &UpstreamCertificateRequest,
+        now: u64,
+    ) -> Result<UpstreamCertificate, ControlError> {
+        let answer = self.judge_upstream(request, now);
+        if let Err(refusal) = &answer {
+            tracing::warn!(session = request.session, %refusal, "certificate toward a target refused");
+            self.journal.event(AuditEvent {
+                kind: "cert.refused".to_owned(),
+                session: request.session.clone(),
+                login: request.login.clone(),
+                client_address: request.client_address.clone(),
+                detail: json!({ "reason": refusal.to_string(), "node_id": request.node_id }).to_string(),
+                ..AuditEvent::default()
+            });
+        }
+        answer
+    }
+
+    fn judge_upstream(
+        &self,
+        request: &UpstreamCertificateRequest,
+        now: u64,
+    ) -> Result<UpstreamCertificate, ControlError> {
+        Ulid::from_string(&request.session).map_err(|_| {
+            denied(format!(
+                "got session id {:?} while expecting a ULID",
+                request.session
+            ))
+        })?;
+        let client: IpAddr = request.client_address.parse().map_err(|_| {
+            denied(format!(
+                "got client address {:?} while expecting an IP address",
+                request.client_address
+            ))
+        })?;
+        let networks = networks(&request.source_addresses)?;
+        let key = PublicKey::from_blob(&request.public_key)
+            .map_err(|problem| denied(format!("key to be certified: {problem}")))?;
+
+        let current = self.state.current();
+        let proven = prove(&current, request, client, now)?;
+        let certificate = proven.proof.certificate.certificate();
+        let user = certificate.key_id();
+        let node = current.policy.target(&proven.target).map_err(refused)?;
+        if *node.id != *request.node_id {
+            return Err(denied(format!(
+                "sign-in proof is for the target {:?} while the request is for another node",
+                proven.target
+            )));
+        }
+        let grant = current
+            .policy
+            .access(user, &proven.login, node)
+            .map_err(refused)?;
+
+        // Last of the checks: only what holds in every other way is worth remembering.
+        let digest = proof_digest(&proven.proof.session_id);
+        self.take(digest, certificate.valid_before(), now)?;
+
+        let session = UpstreamSession {
+            key: &key,
+            user,
+            session: &request.session,
+            login: &proven.login,
+            source_addresses: &networks,
+            grant: &grant,
+        };
+        let issued = self
+            .authorities
+            .upstream(&session, now)
+            .map_err(|problem| not_issued("OpenSSH CA", problem))?;
+        let answer = UpstreamCertificate {
+            certificate: issued.blob().to_vec(),
+            serial: issued.serial(),
+            key_id: issued.key_id().to_owned(),
+        };
+        self.journal.event(AuditEvent {
+            kind: UPSTREAM_EVENT.to_owned(),
+            session: request.session.clone(),
+            user: user.to_owned(),
+            login: proven.login.clone(),
+            node: node.name.to_string(),
+            client_address: request.client_address.clone(),
+            detail: upstream_detail(&answer, issued.valid_before(), &grant, digest, &proven),
+            ..AuditEvent::default()
+        });
+        Ok(answer)
+    }
+
+    fn take(&self, proof: ProofDigest, expires: u64, now: u64) -> Result<(), ControlError> {
+        let mut proofs = self.proofs.lock().unwrap_or_else(PoisonError::into_inner);
+        proofs.take(proof, expires, now).map_err(|why| match why {
+            NotTaken::Repeated => denied("sign-in proof has been used before".to_owned()),
+            NotTaken::Full => ControlError::Unavailable(format!(
+                "{PROOF_CAPACITY} sign-in proofs are remembered, which is the limit: give users shorter certificates"
+            )),
+        })
+    }
+
+    /// Certifies a data plane's own host key.
+    pub(crate) fn host(
+        &self,
+        request: &HostCertificateRequest,
+        now: u64,
+    ) -> Result<HostCertificate, ControlError> {
+        let key = PublicKey::from_blob(&request.public_key)
+            .map_err(|problem| denied(format!("host key to be certified: {problem}")))?;
+        if request.names.is_empty() || request.names.len() > HOST_NAME_LIMIT {
+            return Err(denied(format!(
+                "got {} host names while expecting 1 to {HOST_NAME_LIMIT}",
+                request.names.len()
+            )));
+        }
+        if let Some(name) = request.names.iter().find(|name| !is_host_name(name)) {
+            return Err(denied(format!(
+                "got {name:?} while expecting a host name or address"
+            )));
+        }
+        let issued = self
+            .authorities
+            .host(&key, &request.names, HOST_VALIDITY, now)
+            .map_err(|problem| not_issued("host CA", problem))?;
+        self.journal.event(AuditEvent {
+            kind: "cert.host".to_owned(),
+            detail: json!({
+                "serial": issued.serial().to_string(),
+                "key": issued.key().fingerprint(),
+                "names": request.names,
+                "valid_before": issued.valid_before(),
+            })
+            .to_string(),
+            ..AuditEvent::default()
+        });
+        Ok(HostCertificate {
+            certificate: issued.blob().to_vec(),
+            valid_before: issued.valid_before(),
+        })
+    }
+}
+
+/// Fills a memory of proofs from the detail of an [`UPSTREAM_EVENT`].
+pub(crate) fn remember(memory: &mut ProofMemory, detail: &str, now: u64) {
+    #[derive(serde::Deserialize)]
+    struct Detail {
+        proof: String,
+        proof_expires: u64,
+    }
+
+    let Ok(detail) = serde_json::from_str::<Detail>(detail) else {
+        return;
+    };
+    let Ok(proof) = u128::from_str_radix(&detail.proof, 16) else {
+        return;
+    };
+    if detail.proof_expires > now {
+        // A memory that is full refuses new proofs anyway.
+        let _ = memory.take(proof.to_be_bytes(), detail.proof_expires, now);
+    }
+}
+
+/// Whether `name` can stand in a host certificate.
+pub(crate) fn is_host_name(name: &str) -> bool {
+    (1..=HOST_NAME_LENGTH_LIMIT).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b".-_:%".contains(&byte))
+}
+
+fn prove(
+    current: &Current,
+    request: &UpstreamCertificateRequest,
+    client: IpAddr,
+    now: u64,
+) -> Result<Proven, ControlError> {
+    let signed = SignedRequest {
+        signed_data: request.signed_data.clone(),
+        signature: request.signature.clone(),
+    };
+    let check = ProofCheck {
+        now,
+        client,
+        trusts_authority: &|key| current.snapshot.user_ca_keys.iter().any(|trusted| trusted == key),
+        principal: &|name| split_user_name(name).map(|(login, _)| login),
+    };
+    let proof = verify_proof(&request.user_certificate, &signed, &check)
+        .map_err(|problem| denied(format!("sign-in proof: {problem}")))?;
+    let (login, target) = split_user_name(&proof.user).ok_or_else(|| {
+        denied(format!(
+            "sign-in proof is for {:?}, which names no login and target",
+            proof.user
+        ))
+    })?;
+    if login != request.login {
+        return Err(denied(format!(
+            "sign-in proof is for the login {login:?} while the request is for {:?}",
+            request.login
+        )));
+    }
+    let (login, target) = (login.to_owned(), target.to_owned());
+    Ok(Proven { proof, login, target })
+}
+
+fn networks(addresses: &[String]) -> Result<Vec<Network>, ControlError> {
+    if addresses.is_empty() || addresses.len() > NETWORK_LIMIT {
+        return Err(denied(format!(
+            "got {} source addresses while expecting 1 to {NETWORK_LIMIT}, from which the data plane dials",
+            addresses.len()
+        )));
+    }
+    addresses
+        .iter()
+        .map(|address| {
+            address
+                .parse()
+                .map_err(|problem| denied(format!("source address: {problem}")))
+        })
+        .collect()
+}
+
+fn upstream_detail(
+    answer: &UpstreamCertificate,
+    valid_before: u64,
+    grant: &Grant,
+    proof: ProofDigest,
+    proven: &Proven,
+) -> String {
+    json!({
+        // As text: readers of JSON keep 53 bits of a number.
+        "serial": answer.serial.to_string(),
+        "key_id": answer.key_id,
+        "valid_before": valid_before,
+        "rule": grant.rule.to_string(),
+        "user_serial": proven.proof.certificate.certificate().serial().to_string(),
+        "user_key": proven.proof.certificate.certificate().key().fingerprint(),
+        "proof": format!("{:032x}", u128::from_be_bytes(proof)),
+        "proof_expires": proven.proof.certificate.certificate().valid_before(),
+    })
+    .to_string()
+}
+
+/// The terms were refused, or the authority cannot sign at the moment.
+fn not_issued(authority: &str, problem: IssueError) -> ControlError {
+    match problem {
+        IssueError::Terms { .. } => denied(format!("{authority}: {problem}")),
+        IssueError::Signer(_) => ControlError::Unavailable(format!("{authority}: {problem}")),
+    }
+}
+
+fn denied(text: String) -> ControlError {
+    ControlError::Denied(text)
+}
+
+fn refused(deny: Deny) -> ControlError {
+    ControlError::Denied(deny.message)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,54 @@
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use weir_record::{Envelope, Identities, MAX_ENVELOPE_LEN};
+use zeroize::Zeroizing;
+
+/// Recordings in the object store, and the identity that opens them.
+pub(crate) struct Recordings {
+    objects: Arc<dyn ObjectStore>,
+    identities: Identities,
+}
+
+/// A recording that is about to be read.
+pub(crate) struct Opened {
+    pub(crate) size_bytes: u64,
+    /// The unwrapped session key, or why there is none.
+    pub(crate) session_key: Result<Zeroizing<[u8; 32]>, String>,
+    pub(crate) bytes: BoxStream<'static, Result<Bytes, object_store::Error>>,
+}
+
+impl Recordings {
+    pub(crate) fn new(objects: Arc<dyn ObjectStore>, identities: Identities) -> Recordings {
+        Recordings { objects, identities }
+    }
+
+    pub(crate) async fn open(&self, object: &str) -> Result<Opened, object_store::Error> {
+        let path = Path::parse(object)?;
+        let size_bytes = self.objects.head(&path).await?.size;
+        let start = self
+            .objects
+            .get_range(&path, 0..size_bytes.min(MAX_ENVELOPE_LEN as u64))
+            .await?;
+        let stored = self.objects.get(&path).await?;
+        Ok(Opened {
+            // Of the object that is streamed, should it have been replaced since.
+            size_bytes: stored.meta.size,
+            session_key: self.session_key(&start),
+            bytes: stored.into_stream().boxed(),
+        })
+    }
+
+    fn session_key(&self, start: &[u8]) -> Result<Zeroizing<[u8; 32]>, String> {
+        let envelope = Envelope::parse_start(start).map_err(|fault| fault.to_string())?;
+        let key = self
+            .identities
+            .unwrap(&envelope.wrapped_key)
+            .map_err(|problem| problem.to_string())?;
+        Ok(key.to_bytes())
+    }
+}

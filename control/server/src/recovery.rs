@@ -1,0 +1,51 @@
+use std::mem;
+use std::sync::PoisonError;
+
+use serde_json::json;
+use weir_store::{AuditEvent, EventFilter, Session, StoreError};
+
+use crate::control::Shared;
+
+/// Kind of the event that ends a session.
+const SESSION_END: &str = "session.end";
+
+/// Gives each session that a former run left live its `session.end`, unless the recorder's recovery has done so.
+pub(crate) async fn close_abandoned(shared: &Shared) {
+    shared.journal.flush().await;
+    let abandoned = mem::take(&mut *shared.abandoned.lock().unwrap_or_else(PoisonError::into_inner));
+    for session in abandoned {
+        match has_ended(shared, &session).await {
+            Ok(true) => {}
+            Ok(false) => shared.journal.report(vec![end_of(session)], Vec::new()),
+            Err(error) => {
+                tracing::error!(%error, session = session.id, "interrupted session cannot be closed")
+            }
+        }
+    }
+}
+
+async fn has_ended(shared: &Shared, session: &Session) -> Result<bool, StoreError> {
+    let filter = EventFilter {
+        session: session.id.clone(),
+        kind: SESSION_END.to_owned(),
+        limit: 1,
+        ..EventFilter::default()
+    };
+    Ok(!shared.state.store().events(&filter).await?.is_empty())
+}
+
+fn end_of(session: Session) -> AuditEvent {
+    AuditEvent {
+        // Not drawn: should two runs both come to this, the event is still one.
+        id: format!("{}.interrupted", session.id),
+        time_us: session.end_us,
+        kind: SESSION_END.to_owned(),
+        session: session.id,
+        user: session.user,
+        login: session.login,
+        node: session.node,
+        client_address: session.client_address,
+        detail: json!({ "status": "interrupted", "reason": "weir was stopped or killed during the session" })
+            .to_string(),
+    }
+}

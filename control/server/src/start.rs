@@ -1,0 +1,236 @@
+//! From a data directory to a running control plane.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use object_store::ObjectStore;
+use object_store::local::LocalFileSystem;
+use weir_ca::KeyEncryptionKey;
+use weir_crypto::random::SystemRandom;
+use weir_crypto::sign::PrivateKey;
+use weir_policy::{ACCESS_ROLE, Role};
+use weir_record::{Identities, Recipients};
+use weir_ssh::key::SigningKey;
+use weir_store::{AuditEvent, Change, Expect, SqliteStore, Store};
+use zeroize::Zeroizing;
+
+use crate::audit_log::AuditLog;
+use crate::authorities::Authorities;
+use crate::clock::{now_seconds, now_us};
+use crate::control::{ControlConfig, EMBEDDED, Shared};
+use crate::data_dir::DataDir;
+use crate::directory::{Directory, Identity, Settings, put_data_plane, put_identity, put_role, put_settings};
+use crate::error::OpenError;
+use crate::issuance::{Issuer, PROOF_CAPACITY, UPSTREAM_EVENT, remember};
+use crate::journal::Journal;
+use crate::recordings::Recordings;
+use crate::replay::ProofMemory;
+use crate::state::{ChangeError, State};
+
+/// Name of the age identity that opens recordings.
+const RECORDINGS: &str = "recordings";
+
+/// What is opened, and where.
+pub(crate) struct Plan {
+    config: ControlConfig,
+    database: PathBuf,
+    key_file: PathBuf,
+    audit_log: PathBuf,
+    recordings: Arc<dyn ObjectStore>,
+}
+
+impl Plan {
+    pub(crate) fn new(config: ControlConfig, data_dir: &DataDir) -> Result<Plan, OpenError> {
+        let recordings = match &config.recordings {
+            Some(store) => Arc::clone(store),
+            None => {
+                let path = data_dir.recordings();
+                let local = LocalFileSystem::new_with_prefix(&path).map_err(|error| {
+                    OpenError::file(&path, "open the recordings")(std::io::Error::other(error))
+                })?;
+                Arc::new(local)
+            }
+        };
+        if !config.extra_recording_recipients.is_empty() {
+            Recipients::parse(&config.extra_recording_recipients)
+                .map_err(|problem| OpenError::Configuration(format!("recording recipients: {problem}")))?;
+        }
+        Ok(Plan {
+            config,
+            database: data_dir.database(),
+            key_file: data_dir.key_file(),
+            audit_log: data_dir.audit_log(),
+            recordings,
+        })
+    }
+
+    pub(crate) async fn run(self) -> Result<Shared, OpenError> {
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&self.database).await?);
+        let stored = Directory::load(store.resources().await?)?;
+        let fresh = stored.authorities.is_empty();
+        let key = self.config.key_encryption_key.load(&self.key_file, fresh)?;
+        if fresh {
+            store.commit(&founding(&key)).await?;
+        }
+        let state = Arc::new(State::load(Arc::clone(&store)).await?);
+        self.settle(&state).await?;
+
+        let (authorities, identities, embedded_key) = {
+            let directory = state.directory().await;
+            let authorities = Arc::new(Authorities::open(&directory, &key)?);
+            (
+                authorities,
+                recording_identities(&directory, &key)?,
+                embedded_key(&directory, &key)?,
+            )
+        };
+
+        // The log has its fsync before the store, so the store may lack its end.
+        let (log, newest) = AuditLog::open(&self.audit_log)?;
+        store.record(&newest, &[]).await?;
+        let known_ids = newest.into_iter().map(|event| event.id).collect();
+        let abandoned = store.interrupt_live_sessions().await?;
+        let proofs = taken_proofs(&state).await?;
+        let journal = Journal::start(log, known_ids, store);
+        journal.event(AuditEvent {
+            kind: "control.start".to_owned(),
+            detail: serde_json::json!({ "version": env!("CARGO_PKG_VERSION") }).to_string(),
+            ..AuditEvent::default()
+        });
+        let issuer = Issuer::new(
+            Arc::clone(&state),
+            Arc::clone(&authorities),
+            proofs,
+            journal.clone(),
+        );
+        Ok(Shared {
+            state,
+            authorities,
+            issuer,
+            journal,
+            recordings: Recordings::new(self.recordings, identities),
+            data_planes: Mutex::default(),
+            started_us: now_us(),
+            embedded_key,
+            abandoned: Mutex::new(abandoned),
+        })
+    }
+
+    /// Brings the stored settings in line with the configuration.
+    async fn settle(&self, state: &Arc<State>) -> Result<(), OpenError> {
+        let wanted = {
+            let directory = state.directory().await;
+            let own = identity(&directory, RECORDINGS)?.public.clone();
+            let config = &self.config;
+            let settings = directory.settings.clone();
+            Settings {
+                cluster: config.cluster.clone().unwrap_or(settings.cluster),
+                proxy_checks_host_keys: config
+                    .proxy_checks_host_keys
+                    .unwrap_or(settings.proxy_checks_host_keys),
+                exec_output_limit_bytes: config
+                    .exec_output_limit_bytes
+                    .unwrap_or(settings.exec_output_limit_bytes),
+                max_user_ttl_seconds: config
+                    .max_user_ttl_seconds
+                    .unwrap_or(settings.max_user_ttl_seconds),
+                recording_recipients: [vec![own], config.extra_recording_recipients.clone()].concat(),
+            }
+        };
+        if !wanted.proxy_checks_host_keys {
+            tracing::warn!(
+                "proxy_checks_host_keys = false: anybody between the proxy and a target can pose as the target"
+            );
+        }
+        let plan = |directory: &Directory| {
+            let same = directory.settings == wanted;
+            Ok(if same {
+                Vec::new()
+            } else {
+                vec![put_settings(&wanted)]
+            })
+        };
+        match state.change::<OpenError>(plan).await {
+            Ok(_) => Ok(()),
+            Err(ChangeError::Refused(error) | ChangeError::Damaged(error)) => Err(error),
+            Err(ChangeError::Store(error)) => Err(error.into()),
+        }
+    }
+}
+
+/// What a new installation begins with.
+fn founding(key: &KeyEncryptionKey) -> Vec<Change> {
+    let mut changes = Authorities::make(key);
+
+    let (private, public) = Identities::generate();
+    let sealed = key.seal(RECORDINGS, private.as_bytes(), &mut SystemRandom);
+    changes.push(put_identity(RECORDINGS, &Identity { public, sealed }));
+
+    let private = PrivateKey::generate_ed25519();
+    let seed = private.ed25519_seed().expect("an ed25519 key has a seed");
+    let public = SigningKey::ed25519_from_seed(&seed).public_key().clone();
+    let sealed = key.seal(EMBEDDED, &*seed, &mut SystemRandom);
+    changes.push(put_identity(
+        EMBEDDED,
+        &Identity {
+            public: public.to_openssh(""),
+            sealed,
+        },
+    ));
+    changes.push(put_data_plane(EMBEDDED, &public));
+
+    let role = Role::parse(ACCESS_ROLE).expect("the role that comes with the program can be read");
+    changes.push(put_role(role.name(), ACCESS_ROLE, Expect::Absent));
+    changes.push(put_settings(&Settings::default()));
+    changes
+}
+
+fn identity<'d>(directory: &'d Directory, name: &str) -> Result<&'d Identity, OpenError> {
+    directory.identities.get(name).ok_or_else(|| OpenError::Damaged {
+        what: format!("identity {name:?}"),
+        problem: "it is missing".to_owned(),
+    })
+}
+
+fn recording_identities(directory: &Directory, key: &KeyEncryptionKey) -> Result<Identities, OpenError> {
+    let damaged = |problem: String| OpenError::Damaged {
+        what: "identity of recordings".to_owned(),
+        problem,
+    };
+    let sealed = &identity(directory, RECORDINGS)?.sealed;
+    let secret = key
+        .open(RECORDINGS, sealed)
+        .map_err(|error| OpenError::sealed("identity of recordings", &error))?;
+    let text = std::str::from_utf8(&secret).map_err(|error| damaged(error.to_string()))?;
+    Identities::parse(text).map_err(|error| damaged(error.to_string()))
+}
+
+fn embedded_key(directory: &Directory, key: &KeyEncryptionKey) -> Result<PrivateKey, OpenError> {
+    let sealed = &identity(directory, EMBEDDED)?.sealed;
+    let secret = key
+        .open(EMBEDDED, sealed)
+        .map_err(|error| OpenError::sealed("identity of the embedded data plane", &error))?;
+    let mut seed = Zeroizing::new([0; 32]);
+    if secret.len() != seed.len() {
+        return Err(OpenError::Damaged {
+            what: "identity of the embedded data plane".to_owned(),
+            problem: format!("got {} bytes while expecting {}", secret.len(), seed.len()),
+        });
+    }
+    seed.copy_from_slice(&secret);
+    Ok(PrivateKey::ed25519_from_seed(&seed))
+}
+
+/// The proofs that former runs have taken and whose certificates still live: none is older than the longest certificate.
+async fn taken_proofs(state: &State) -> Result<ProofMemory, OpenError> {
+    let now = now_seconds();
+    let longest = state.directory().await.settings.max_user_ttl_seconds;
+    let mut proofs = ProofMemory::new(PROOF_CAPACITY);
+    let since_us = now.saturating_sub(longest).saturating_mul(1_000_000);
+    let mut each = |detail: String| remember(&mut proofs, &detail, now);
+    state
+        .store()
+        .each_detail_since(UPSTREAM_EVENT, since_us, &mut each)
+        .await?;
+    Ok(proofs)
+}
