@@ -15,7 +15,7 @@
 
 use std::sync::Arc;
 
-use weir_crypto::digest::{Digest, HashAlgorithm, hash};
+use weir_crypto::digest::{HashAlgorithm, hash};
 
 use crate::algorithm::HostKeyAlgorithm;
 use crate::config::TransportConfig;
@@ -57,7 +57,8 @@ pub(crate) enum Role {
     },
     Client {
         check: Box<dyn HostKeyCheck>,
-        accepted: Option<Digest>,
+        /// SHA-256 of the host key.
+        accepted: Option<[u8; 32]>,
         proof: Option<Box<HostKeyProof>>,
     },
 }
@@ -383,6 +384,7 @@ impl Core {
         })?;
         // A key that was accepted stays so for the connection: a certificate may run out meanwhile.
         let digest = hash(HashAlgorithm::Sha256, &[host_key]);
+        let digest = *digest.as_ref().first_chunk().expect("SHA-256 has 32 bytes");
         if *accepted != Some(digest) {
             check.check(host_key).map_err(Error::Rejected)?;
             *accepted = Some(digest);

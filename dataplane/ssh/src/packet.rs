@@ -48,7 +48,7 @@ const MAX_OWN_PADDING: usize = MIN_PADDING + 15;
 const LENGTH_LEN: usize = 4;
 const AEAD_TAG_LEN: usize = 16;
 
-/// Keys and state of one direction's protection.
+/// Keys and state of one direction's protection. Boxed is what is larger than what most connections use, AES-GCM.
 enum Cipher {
     Clear,
     Gcm {
@@ -56,7 +56,7 @@ enum Cipher {
         nonce: GcmNonce,
     },
     ChaCha {
-        key: ChaChaPoly,
+        key: Box<ChaChaPoly>,
     },
     Etm {
         cipher: AesCtr,
@@ -100,7 +100,7 @@ impl DirectionKeys {
                     .first_chunk()
                     .expect("a key of ChaCha20-Poly1305 has 64 bytes");
                 Cipher::ChaCha {
-                    key: ChaChaPoly::new(key),
+                    key: Box::new(ChaChaPoly::new(key)),
                 }
             }
             CipherAlgorithm::Aes128Ctr | CipherAlgorithm::Aes192Ctr | CipherAlgorithm::Aes256Ctr => {
