@@ -17,6 +17,9 @@ pub struct ProxyConfig {
     pub names: Vec<String>,
     /// OpenSSH private key files of further host keys. An Ed25519 key is always there.
     pub host_keys: Vec<PathBuf>,
+    /// The Ed25519 key that signs the ends of recordings. Without it the data plane makes one and keeps it in `data_dir`,
+    /// and whoever verifies has to be told of it.
+    pub recording_key: Option<weir_crypto::sign::PrivateKey>,
     /// Threads that carry sessions; one per core when not given.
     pub workers: Option<usize>,
     /// How sockets are waited for.
@@ -46,6 +49,7 @@ impl ProxyConfig {
             data_dir,
             names: Vec::new(),
             host_keys: Vec::new(),
+            recording_key: None,
             workers: None,
             io: IoMode::Auto,
             // Half of sshd's 120 s: nobody types a password here.

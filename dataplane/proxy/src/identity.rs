@@ -78,6 +78,9 @@ impl Identity {
 
 /// The key with which the data plane signs the recordings it has written.
 pub(crate) fn recording_key(config: &ProxyConfig) -> Result<weir_crypto::sign::PrivateKey, StartError> {
+    if let Some(key) = &config.recording_key {
+        return Ok(key.clone());
+    }
     let path = config.data_dir.join(RECORDING_KEY_FILE);
     if !path.exists() {
         let mut seed = zeroize::Zeroizing::new([0; 32]);
