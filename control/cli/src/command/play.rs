@@ -1,0 +1,271 @@
+//! `weir play`: a recording laid out and played, or written at full speed where there is no terminal.
+
+use std::collections::HashMap;
+use std::io::{self, IsTerminal, Write};
+use std::ops::Range;
+use std::path::Path;
+use std::time::Duration;
+
+use weir_record::{Entry, Event, ReadError, Reader, Unlock};
+
+use crate::arguments::Play;
+use crate::client::converse;
+use crate::output::{size, stdout};
+use crate::player::{self, Reel};
+use crate::recording::Recording;
+
+pub(crate) fn run(data: &Path, play: Play) -> anyhow::Result<()> {
+    let watched = io::stdout().is_terminal();
+    let (header, recording) = Recording::open(data, play.id.clone(), "loading")?;
+    let mut reader = Reader::open(recording, Unlock::Key(&header.key()?))?;
+    let mut tracks = Tracks::default();
+    loop {
+        match reader.next_entry() {
+            Ok(Some(entry)) => tracks.add(&entry),
+            Ok(None) => break,
+            // What was recorded before is as good as ever.
+            Err(cut @ ReadError::Cut { .. }) => {
+                let _ = writeln!(io::stderr(), "{cut}: playing what there is");
+                break;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    drop(reader);
+
+    let chosen = tracks.choose(play.channel);
+    if chosen.is_empty() {
+        let _ = writeln!(
+            io::stderr(),
+            "nothing was printed that could be played: `weir recordings export {} --format json` shows what happened",
+            play.id
+        );
+        return Ok(());
+    }
+    if !watched {
+        let _ = writeln!(
+            io::stderr(),
+            "standard output is no terminal: written at full speed"
+        );
+        let mut out = stdout();
+        for piece in tracks.pieces(&chosen) {
+            out.write_all(&tracks.bytes[piece.bytes.clone()])?;
+        }
+        return Ok(out.flush()?);
+    }
+    let reel = tracks.reel(&chosen, play.idle_limit);
+    drop(tracks);
+    converse(player::play(reel, play.speed))
+}
+
+/// All that was printed, with the channel that printed it.
+#[derive(Default)]
+struct Tracks {
+    bytes: Vec<u8>,
+    pieces: Vec<Piece>,
+    tracks: Vec<Track>,
+    /// The track of each open channel: numbers are used again after a channel's end.
+    open: HashMap<u32, usize>,
+    end: Duration,
+}
+
+struct Piece {
+    at: Duration,
+    track: usize,
+    bytes: Range<usize>,
+}
+
+/// One channel, from its first event to its close.
+#[derive(Clone, Debug, Default)]
+struct Track {
+    channel: u32,
+    has_terminal: bool,
+    /// A protocol of programs, and nothing that was ever meant for a screen.
+    is_subsystem: bool,
+    printed: bool,
+    sizes: Vec<(u32, u32)>,
+}
+
+impl Tracks {
+    fn add(&mut self, entry: &Entry<'_>) {
+        self.end = self.end.max(entry.at);
+        match entry.event {
+            Event::Meta(_) => {}
+            Event::Output(data) | Event::ErrorOutput(data) => self.print(entry, data),
+            Event::Terminal { columns, rows, .. } => {
+                let track = self.track(entry.channel);
+                self.tracks[track].has_terminal = true;
+                self.tracks[track].sizes.push((columns, rows));
+            }
+            Event::Resize { columns, rows, .. } => {
+                let track = self.track(entry.channel);
+                self.tracks[track].sizes.push((columns, rows));
+            }
+            Event::Subsystem { .. } => {
+                let track = self.track(entry.channel);
+                self.tracks[track].is_subsystem = true;
+            }
+            Event::LimitReached {
+                stream: weir_record::Stream::Output | weir_record::Stream::ErrorOutput,
+                limit,
+            } => {
+                let note = format!(
+                    "\n[weir: what came after the first {} was not recorded]\n",
+                    size(limit)
+                );
+                self.print(entry, note.as_bytes());
+            }
+            Event::Closed => {
+                self.open.remove(&entry.channel);
+            }
+            _ => {}
+        }
+    }
+
+    fn print(&mut self, entry: &Entry<'_>, data: &[u8]) {
+        let track = self.track(entry.channel);
+        self.tracks[track].printed = true;
+        let begin = self.bytes.len();
+        self.bytes.extend_from_slice(data);
+        self.pieces.push(Piece {
+            at: entry.at,
+            track,
+            bytes: begin..self.bytes.len(),
+        });
+    }
+
+    fn track(&mut self, channel: u32) -> usize {
+        *self.open.entry(channel).or_insert_with(|| {
+            self.tracks.push(Track {
+                channel,
+                ..Track::default()
+            });
+            self.tracks.len() - 1
+        })
+    }
+
+    /// The tracks to play: those of `channel`; else the first terminal; else all that wrote text.
+    fn choose(&self, channel: Option<u32>) -> Vec<usize> {
+        let all = || self.tracks.iter().enumerate().filter(|(_, track)| track.printed);
+        let numbers = |(number, _): (usize, &Track)| number;
+        if let Some(channel) = channel {
+            return all()
+                .filter(|(_, track)| track.channel == channel)
+                .map(numbers)
+                .collect();
+        }
+        match all().find(|(_, track)| track.has_terminal) {
+            Some((number, _)) => vec![number],
+            None => all()
+                .filter(|(_, track)| !track.is_subsystem)
+                .map(numbers)
+                .collect(),
+        }
+    }
+
+    fn pieces<'a>(&'a self, chosen: &'a [usize]) -> impl Iterator<Item = &'a Piece> {
+        self.pieces.iter().filter(|piece| chosen.contains(&piece.track))
+    }
+
+    fn reel(&self, chosen: &[usize], idle_limit: Option<Duration>) -> Reel {
+        let mut reel = Reel::new(idle_limit);
+        for &track in chosen {
+            for &(columns, rows) in &self.tracks[track].sizes {
+                reel.resize(columns, rows);
+            }
+        }
+        let mut line = Vec::new();
+        for piece in self.pieces(chosen) {
+            let bytes = &self.bytes[piece.bytes.clone()];
+            if self.tracks[piece.track].has_terminal {
+                reel.output(piece.at, bytes);
+            } else {
+                // No terminal driver has turned line ends into what a raw screen needs.
+                line.clear();
+                for &byte in bytes {
+                    if byte == b'\n' {
+                        line.push(b'\r');
+                    }
+                    line.push(byte);
+                }
+                reel.output(piece.at, &line);
+            }
+        }
+        reel.advance(self.end);
+        reel
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(channel: u32, at_ms: u64, event: Event<'_>) -> Entry<'_> {
+        Entry {
+            at: Duration::from_millis(at_ms),
+            channel,
+            event,
+        }
+    }
+
+    fn tracks(entries: &[Entry<'_>]) -> Tracks {
+        let mut tracks = Tracks::default();
+        for entry in entries {
+            tracks.add(entry);
+        }
+        tracks
+    }
+
+    const TERMINAL: Event<'static> = Event::Terminal {
+        term: b"xterm",
+        columns: 80,
+        rows: 24,
+        width_px: 0,
+        height_px: 0,
+    };
+
+    #[test]
+    fn the_first_terminal_is_played_alone_and_others_on_request() {
+        let tracks = tracks(&[
+            entry(0, 0, Event::Exec { command: b"true" }),
+            entry(0, 1, Event::Output(b"zero")),
+            entry(1, 2, TERMINAL),
+            entry(1, 3, Event::Output(b"one")),
+            entry(2, 4, TERMINAL),
+            entry(2, 5, Event::Output(b"two")),
+        ]);
+        assert_eq!(tracks.choose(None), [1]);
+        assert_eq!(tracks.choose(Some(2)), [2]);
+        assert_eq!(tracks.choose(Some(7)), [0_usize; 0]);
+        let reel = tracks.reel(&[1], None);
+        assert_eq!(reel.bytes(0..1), b"one");
+        assert_eq!(reel.size(), Some((80, 24)));
+    }
+
+    #[test]
+    fn a_channel_number_that_is_used_again_is_another_track() {
+        let tracks = tracks(&[
+            entry(0, 0, TERMINAL),
+            entry(0, 1, Event::Output(b"first")),
+            entry(0, 2, Event::Closed),
+            entry(0, 3, Event::Exec { command: b"id" }),
+            entry(0, 4, Event::Output(b"second")),
+        ]);
+        assert_eq!(tracks.choose(None), [0]);
+        assert_eq!(tracks.choose(Some(0)), [0, 1]);
+    }
+
+    #[test]
+    fn without_a_terminal_everything_but_subsystems_plays_with_full_line_ends() {
+        let tracks = tracks(&[
+            entry(0, 0, Event::Subsystem { name: b"sftp" }),
+            entry(0, 1, Event::Output(b"\0\0\0\x05")),
+            entry(1, 2, Event::Output(b"out\n")),
+            entry(1, 3, Event::ErrorOutput(b"err\n")),
+        ]);
+        let chosen = tracks.choose(None);
+        assert_eq!(chosen, [1]);
+        let reel = tracks.reel(&chosen, None);
+        assert_eq!(reel.bytes(0..2), b"out\r\nerr\r\n");
+    }
+}

@@ -1,0 +1,250 @@
+//! The configuration file: `weir.toml` beside this crate's sources documents every key.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::{self, Deserializer};
+use weir_proxy::IoMode;
+
+use crate::failure::usage;
+
+/// The sample, printed by `weir up --print-config`.
+pub(crate) const SAMPLE: &str = include_str!("../weir.toml");
+
+/// What an operator decides about `weir up`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Configuration {
+    pub(crate) cluster: Option<String>,
+    pub(crate) listen: Vec<SocketAddr>,
+    pub(crate) names: Vec<String>,
+    pub(crate) host_keys: Vec<PathBuf>,
+    pub(crate) proxy_checks_host_keys: bool,
+    #[serde(deserialize_with = "duration")]
+    pub(crate) max_user_ttl: Duration,
+    pub(crate) io: IoMode,
+    #[serde(deserialize_with = "some_workers")]
+    pub(crate) workers: Option<usize>,
+    #[serde(deserialize_with = "duration")]
+    pub(crate) login_grace: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub(crate) connect_timeout: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub(crate) handshake_timeout: Duration,
+    #[serde(deserialize_with = "duration_or_zero")]
+    pub(crate) drain: Duration,
+    pub(crate) recording: Recording,
+    pub(crate) log: Log,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Recording {
+    pub(crate) directory: Option<PathBuf>,
+    #[serde(deserialize_with = "duration")]
+    pub(crate) flush_interval: Duration,
+    #[serde(rename = "exec_output_limit", deserialize_with = "bytes")]
+    pub(crate) exec_output_limit_bytes: u64,
+    pub(crate) recipients: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Log {
+    pub(crate) level: String,
+    pub(crate) format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+// Why each default is what it is stands in `weir.toml`, or where the value is used.
+impl Default for Configuration {
+    fn default() -> Self {
+        Configuration {
+            cluster: None,
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 3023))],
+            names: Vec::new(),
+            host_keys: Vec::new(),
+            proxy_checks_host_keys: true,
+            max_user_ttl: Duration::from_secs(7 * 24 * 60 * 60),
+            io: IoMode::Auto,
+            workers: None,
+            login_grace: Duration::from_secs(60),
+            connect_timeout: Duration::from_secs(10),
+            handshake_timeout: Duration::from_secs(20),
+            drain: Duration::from_secs(10),
+            recording: Recording::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+impl Default for Recording {
+    fn default() -> Self {
+        Recording {
+            directory: None,
+            flush_interval: Duration::from_millis(250),
+            exec_output_limit_bytes: 64 << 20,
+            recipients: Vec::new(),
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Log {
+            level: "info".to_owned(),
+            format: LogFormat::Text,
+        }
+    }
+}
+
+impl Configuration {
+    /// Reads a file; without one, the defaults.
+    pub(crate) fn read(path: Option<&Path>) -> anyhow::Result<Self> {
+        let Some(path) = path else {
+            return Ok(Self::default());
+        };
+        let text = fs::read_to_string(path)
+            .map_err(|error| usage(format!("{} cannot be read: {error}", path.display())))?;
+        Self::parse(&text).map_err(|text| usage(format!("{}: {text}", path.display())))
+    }
+
+    /// Parses a document; the error is one line that names the place.
+    fn parse(text: &str) -> Result<Self, String> {
+        toml::from_str(text).map_err(|error: toml::de::Error| {
+            let line = error
+                .span()
+                .map(|span| 1 + text[..span.start].matches('\n').count());
+            let message = error.message().trim().replace('\n', ", ");
+            line.map_or_else(|| message.clone(), |line| format!("line {line}: {message}"))
+        })
+    }
+}
+
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    match duration_or_zero(deserializer)? {
+        Duration::ZERO => Err(de::Error::custom(
+            "got no time at all while expecting one such as \"250ms\" or \"10s\"",
+        )),
+        duration => Ok(duration),
+    }
+}
+
+fn duration_or_zero<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    humantime::parse_duration(&text).map_err(|_| {
+        de::Error::custom(format!(
+            "got {text:?} while expecting a time such as \"250ms\", \"10s\" or \"1h\""
+        ))
+    })
+}
+
+fn some_workers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
+    match usize::deserialize(deserializer)? {
+        count @ 1..=1024 => Ok(Some(count)),
+        count => Err(de::Error::custom(format!(
+            "got {count} workers while expecting 1 to 1024: leave the key out for one per core"
+        ))),
+    }
+}
+
+fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Form {
+        Number(u64),
+        Text(String),
+    }
+    const EXPECTED: &str = "a number of bytes such as 65536 or \"64MiB\"";
+    match Form::deserialize(deserializer) {
+        Ok(Form::Number(bytes)) => Ok(bytes),
+        Ok(Form::Text(text)) => parse_bytes(&text)
+            .ok_or_else(|| de::Error::custom(format!("got {text:?} while expecting {EXPECTED}"))),
+        Err(_) => Err(de::Error::custom(format!("expected {EXPECTED}"))),
+    }
+}
+
+fn parse_bytes(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let shift = match text[digits.len()..].trim() {
+        "" | "B" => 0,
+        "KiB" => 10,
+        "MiB" => 20,
+        "GiB" => 30,
+        "TiB" => 40,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sample_is_the_default() {
+        assert_eq!(Configuration::parse(SAMPLE).unwrap(), Configuration::default());
+        assert_eq!(Configuration::parse("").unwrap(), Configuration::default());
+    }
+
+    #[test]
+    fn keys_that_the_sample_shows_as_comments_exist() {
+        let uncommented: String = SAMPLE
+            .lines()
+            .map(|line| match line.strip_prefix("# ") {
+                Some(rest) if rest.contains(" = ") && !rest.contains(": ") => format!("{rest}\n"),
+                _ => format!("{line}\n"),
+            })
+            .collect();
+        let read = Configuration::parse(&uncommented).unwrap();
+        assert_eq!(read.workers, Some(2));
+        assert_eq!(read.cluster.as_deref(), Some("weir"));
+        assert_eq!(read.recording.directory, Some("/var/lib/weir/recordings".into()));
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_by_name_and_line() {
+        let error =
+            Configuration::parse("io = \"epoll\"\n[recording]\nflush_intervall = \"1s\"\n").unwrap_err();
+        assert!(
+            error.starts_with("line 3") && error.contains("flush_intervall"),
+            "{error}"
+        );
+        let error = Configuration::parse("[recordings]\n").unwrap_err();
+        assert!(error.contains("recordings"), "{error}");
+    }
+
+    #[test]
+    fn wrong_values_say_what_was_expected() {
+        for (text, expected) in [
+            ("login_grace = \"soon\"", "expecting a time"),
+            ("login_grace = \"0s\"", "no time at all"),
+            ("workers = 0", "one per core"),
+            ("listen = [\"here\"]", "socket address"),
+            ("io = \"kqueue\"", "uring"),
+            ("recording = { exec_output_limit = \"64MB\" }", "64MiB"),
+            ("recording = { exec_output_limit = true }", "64MiB"),
+        ] {
+            let error = Configuration::parse(text).unwrap_err();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_binary() {
+        assert_eq!(parse_bytes("64MiB"), Some(64 << 20));
+        assert_eq!(parse_bytes("1 GiB"), Some(1 << 30));
+        assert_eq!(parse_bytes("0"), Some(0));
+        assert_eq!(parse_bytes("99999999999TiB"), None);
+        assert_eq!(parse_bytes("MiB"), None);
+    }
+}

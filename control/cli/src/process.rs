@@ -1,0 +1,53 @@
+//! What the process of a running Weir is allowed, set before any thread or key exists.
+
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
+
+/// Puts the process in order for holding secrets and many connections.
+pub(crate) fn prepare() -> anyhow::Result<()> {
+    forbid_core_dumps()?;
+    raise_open_files();
+    Ok(())
+}
+
+/// Keys and sessions' plaintext stand in memory: neither a crash nor another process of the same user may copy it.
+fn forbid_core_dumps() -> anyhow::Result<()> {
+    setrlimit(
+        Resource::Core,
+        Rlimit {
+            current: Some(0),
+            maximum: Some(0),
+        },
+    )
+    .and_then(|()| set_dumpable_behavior(DumpableBehavior::NotDumpable))
+    .map_err(|error| anyhow::anyhow!("core dumps cannot be switched off: {error}"))
+}
+
+/// A session costs two sockets, and distributions still start processes with 1024 descriptors.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return;
+    }
+    if let Err(error) = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    ) {
+        tracing::warn!(%error, limit = ?limit.current, "the limit of open files cannot be raised");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_process_leaves_no_core_and_may_open_all_it_can() {
+        prepare().unwrap();
+        assert_eq!(getrlimit(Resource::Core).current, Some(0));
+        let files = getrlimit(Resource::Nofile);
+        assert_eq!(files.current, files.maximum);
+    }
+}

@@ -1,0 +1,144 @@
+//! A recording as the control plane hands it over: sealed bytes, and with them what opens and verifies them.
+
+use std::io::{self, Read};
+use std::path::Path;
+
+use anyhow::Context;
+use tokio::runtime::Runtime;
+use tonic::Streaming;
+use weir_api::admin::read_recording_reply::Part;
+use weir_api::admin::{ReadRecordingReply, ReadRecordingRequest, RecordingHeader};
+use weir_record::SessionKey;
+use zeroize::Zeroize;
+
+use crate::client::connect;
+use crate::failure::{refusal, sentence};
+use crate::progress::Progress;
+
+/// The stored bytes of one recording, as they arrive.
+pub(crate) struct Recording {
+    // The connection lives on this runtime, which runs only while somebody waits for bytes.
+    runtime: Runtime,
+    stream: Streaming<ReadRecordingReply>,
+    piece: Vec<u8>,
+    read: usize,
+    progress: Progress,
+}
+
+/// What comes before a recording's bytes.
+pub(crate) struct Header {
+    /// None where Weir itself was not among the recipients; the text says so.
+    pub(crate) key: Result<SessionKey, String>,
+    /// Ed25519 public keys of the data planes that may have signed its end.
+    pub(crate) signers: Vec<[u8; 32]>,
+    pub(crate) size_bytes: u64,
+}
+
+impl Header {
+    /// The session key, where Weir has it.
+    pub(crate) fn key(&self) -> anyhow::Result<SessionKey> {
+        self.key
+            .clone()
+            .map_err(|why| anyhow::anyhow!("the recording cannot be opened: {why}"))
+    }
+}
+
+impl Recording {
+    /// Asks for a recording; `doing` is what the progress line calls the work on it.
+    pub(crate) fn open(data: &Path, id: String, doing: &'static str) -> anyhow::Result<(Header, Self)> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("no event loop could be started")?;
+        let (header, stream) = runtime.block_on(async {
+            let request = ReadRecordingRequest { id };
+            let mut stream = connect(data)
+                .await?
+                .read_recording(request)
+                .await
+                .map_err(refusal)?
+                .into_inner();
+            match stream
+                .message()
+                .await
+                .map_err(refusal)?
+                .and_then(|reply| reply.part)
+            {
+                Some(Part::Header(header)) => Ok((header, stream)),
+                _ => anyhow::bail!("got bytes of a recording while expecting its header: see weir's log"),
+            }
+        })?;
+        let header = Header::try_from(*header)?;
+        let progress = Progress::new(doing, header.size_bytes);
+        Ok((
+            header,
+            Recording {
+                runtime,
+                stream,
+                piece: Vec::new(),
+                read: 0,
+                progress,
+            },
+        ))
+    }
+
+    /// Stops showing progress: from here on the screen belongs to something else.
+    pub(crate) fn quietly(mut self) -> Self {
+        self.progress.hide();
+        self
+    }
+}
+
+impl Read for Recording {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        while self.read == self.piece.len() {
+            match self.runtime.block_on(self.stream.message()) {
+                Ok(Some(ReadRecordingReply {
+                    part: Some(Part::Data(piece)),
+                })) => {
+                    self.piece = piece;
+                    self.read = 0;
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => return Ok(0),
+                Err(status) => return Err(io::Error::other(sentence(&refusal(status)))),
+            }
+        }
+        let piece = &self.piece[self.read..];
+        let count = piece.len().min(buf.len());
+        buf[..count].copy_from_slice(&piece[..count]);
+        self.read += count;
+        self.progress.advance(count as u64);
+        Ok(count)
+    }
+}
+
+impl TryFrom<RecordingHeader> for Header {
+    type Error = anyhow::Error;
+
+    fn try_from(mut header: RecordingHeader) -> anyhow::Result<Self> {
+        let key = match <[u8; 32]>::try_from(header.session_key.as_slice()) {
+            Ok(key) => Ok(SessionKey::from_bytes(key)),
+            Err(_) if header.session_key.is_empty() => Err(std::mem::take(&mut header.session_key_error)),
+            Err(_) => anyhow::bail!(
+                "got a session key of {} bytes while expecting 32: is this `weir` of the running one's version?",
+                header.session_key.len()
+            ),
+        };
+        header.session_key.zeroize();
+        let signers = header
+            .data_plane_keys
+            .iter()
+            .map(|key| {
+                <[u8; 32]>::try_from(key.as_slice())
+                    .ok()
+                    .with_context(|| format!("got a signing key of {} bytes while expecting 32", key.len()))
+            })
+            .collect::<anyhow::Result<_>>()?;
+        Ok(Header {
+            key,
+            signers,
+            size_bytes: header.size_bytes,
+        })
+    }
+}

@@ -1,0 +1,102 @@
+//! Both planes in this process.
+
+use std::fs::DirBuilder;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use object_store::local::LocalFileSystem;
+use weir_proxy::{DataPlane, ProxyConfig};
+use weir_server::{Control, ControlConfig};
+
+use crate::configuration::Configuration;
+
+/// A running control plane, and the data plane that it serves.
+pub(crate) struct Service {
+    control: Control,
+    data_plane: DataPlane,
+    drain: Duration,
+}
+
+impl Service {
+    /// Starts both; SSH clients and `weir status` are answered when this returns.
+    pub(crate) fn start(data: &Path, configuration: &Configuration) -> anyhow::Result<Self> {
+        let recordings = match &configuration.recording.directory {
+            Some(directory) => directory.clone(),
+            None => data.join("recordings"),
+        };
+        let control = Control::open(control_config(data, &recordings, configuration)?)?;
+        let defaults = ProxyConfig::new(configuration.listen.clone(), data.to_owned());
+        let config = ProxyConfig {
+            recordings,
+            names: configuration.names.clone(),
+            host_keys: configuration.host_keys.clone(),
+            recording_key: Some(control.embedded_signing_key()),
+            workers: configuration.workers,
+            io: configuration.io,
+            login_grace: configuration.login_grace,
+            connect_timeout: configuration.connect_timeout,
+            handshake_timeout: configuration.handshake_timeout,
+            flush_interval: configuration.recording.flush_interval,
+            ..defaults
+        };
+        let data_plane = match DataPlane::start(config, control.data_plane()) {
+            Ok(data_plane) => data_plane,
+            Err(error) => {
+                control.shutdown();
+                return Err(error.into());
+            }
+        };
+        // Its recorder has reported what a killed process had left unfinished.
+        control.recovery_finished();
+        control.data_plane_ready(data_plane.local_addrs().iter().map(ToString::to_string).collect());
+        Ok(Service {
+            control,
+            data_plane,
+            drain: configuration.drain,
+        })
+    }
+
+    /// Where SSH clients are accepted.
+    pub(crate) fn addresses(&self) -> &[SocketAddr] {
+        self.data_plane.local_addrs()
+    }
+
+    /// Ends in order: first what makes audit events, then what keeps them.
+    pub(crate) fn shutdown(self) {
+        self.data_plane.shutdown(self.drain);
+        self.control.shutdown();
+    }
+}
+
+/// What the control plane is told; the rest it remembers.
+fn control_config(
+    data: &Path,
+    recordings: &Path,
+    configuration: &Configuration,
+) -> anyhow::Result<ControlConfig> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(recordings)
+        .with_context(|| {
+            format!(
+                "the directory of recordings, {}, cannot be made",
+                recordings.display()
+            )
+        })?;
+    let store = LocalFileSystem::new_with_prefix(recordings)?;
+    Ok(ControlConfig {
+        data_dir: data.to_owned(),
+        cluster: configuration.cluster.clone(),
+        proxy_checks_host_keys: Some(configuration.proxy_checks_host_keys),
+        exec_output_limit_bytes: Some(configuration.recording.exec_output_limit_bytes),
+        max_user_ttl_seconds: Some(configuration.max_user_ttl.as_secs()),
+        extra_recording_recipients: configuration.recording.recipients.clone(),
+        recordings: Some(Arc::new(store)),
+        ..ControlConfig::default()
+    })
+}
