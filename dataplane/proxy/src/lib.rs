@@ -13,6 +13,7 @@
 //! ```
 
 mod access;
+mod archive;
 mod audit;
 mod buffer;
 mod client;
@@ -23,12 +24,13 @@ mod hop_stream;
 mod identity;
 mod pacing;
 mod receive;
-mod recorder;
+pub mod recorder;
 mod refusing;
 mod relaying;
 mod session;
 mod session_log;
 mod shared;
+mod spool;
 mod upstream;
 mod view;
 mod worker;
@@ -84,8 +86,10 @@ impl DataPlane {
         if !view.settings.proxy_checks_host_keys {
             warn!("proxy_checks_host_keys is false: targets are not checked, anybody may stand in for them");
         }
+        // The spool lets go of a recording once the store has it.
         let store = LocalFileSystem::new_with_prefix(&config.recordings)
-            .map_err(|e| StartError::Recorder(e.to_string()))?;
+            .map_err(|e| StartError::Recorder(e.to_string()))?
+            .with_fsync(true);
         let recorder = recorder::start(&config, io, Arc::new(store), Arc::clone(&control))?;
         let shared = Arc::new(Shared {
             clock: Clock::start(),

@@ -1,102 +1,591 @@
-//! The hand-over of a session's events to the recorder's thread: the interface that sessions use.
+//! Recording sessions: the handle that each session holds, and the thread behind it.
 //!
-//! Being filled in: this stands here so that the relay can be built against it.
+//! ```text
+//! session's thread                    thread "recorder"                       thread "archive"
+//! SessionRecording ─▶ hand-over ─▶ Scribe: events ─▶ chunks ─▶ Spool ─▶ disk ─▶ Archive ─▶ object store
+//!        ▲            (bytes bounded)  one fdatasync per flush interval             │
+//!        └── room, failure ◀───────────┘                        on_finished ◀───────┘
+//! ```
+//!
+//! - What a session has handed over is durable one flush interval later at most; the thread looks at once only where
+//!   much has come together.
+//! - A recording is in the object store before it is reported, and reported before its bytes in the spool are freed. A
+//!   crash between two of these steps repeats the second: reports come at least once, and the session tells repeats.
+//! - What a crash leaves in the spool is ended as interrupted and put into the store by the next start, while new
+//!   sessions are already recorded.
 
-use std::{sync::Arc, time::Duration};
+mod handover;
+mod limits;
+mod reports;
+mod scribe;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use bytes::Bytes;
 use object_store::ObjectStore;
-use weir_api::ControlPlane;
-use weir_record::{Event, SessionMeta, Status, Stream};
+use ulid::Ulid;
+use weir_record::{Event, EventKind, Recipients, SessionMeta, Signer, Status, Stream};
 
-use crate::{
-    config::{IoMode, ProxyConfig},
-    error::StartError,
-    view::View,
-};
+use crate::archive::{self, Archive};
+use crate::spool::{self, Spool, segment};
 
-/// Why a session cannot be recorded, in words that follow "session recording failed: ".
+pub(crate) use reports::start;
+
+use handover::{Begin, Payload, SessionGate, SessionId};
+pub(crate) use handover::{Handover, Message, OnFinished, TIMED, URGENT};
+
+/// How the recorder writes its spool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SpoolIo {
+    /// io_uring where the kernel permits it, else plain calls.
+    #[default]
+    Auto,
+    /// io_uring, or an error.
+    Uring,
+    /// Plain calls on the recorder's thread.
+    Plain,
+}
+
+/// What a recorder is started with.
+pub struct RecorderConfig {
+    /// Directory of the spool, made if it is missing; no two recorders may share one.
+    pub spool_dir: PathBuf,
+    /// Where finished recordings go. A put that has returned must be durable:
+    /// [`LocalFileSystem::with_fsync`](object_store::local::LocalFileSystem::with_fsync) for a directory.
+    pub store: Arc<dyn ObjectStore>,
+    /// How long recorded bytes may wait before they are durable.
+    pub flush_interval: Duration,
+    /// Ed25519 key that signs the ends of recordings.
+    pub data_plane_key: weir_crypto::sign::PrivateKey,
+    /// Bound on what sessions have handed over and the thread has not yet taken on, in bytes.
+    pub queue_bytes: usize,
+    /// The same bound for one session.
+    pub session_queue_bytes: usize,
+    /// Length from which on a segment of the spool is followed by another, in bytes, at most 1 GiB.
+    pub segment_bytes: u32,
+    /// How the spool is written.
+    pub io: SpoolIo,
+    /// Called on the archive's thread for every recording that has come into the store.
+    pub on_finished: Box<dyn Fn(Finished) + Send>,
+}
+
+impl RecorderConfig {
+    /// The defaults, with what has none.
+    #[must_use]
+    pub fn new(
+        spool_dir: PathBuf,
+        store: Arc<dyn ObjectStore>,
+        data_plane_key: weir_crypto::sign::PrivateKey,
+        on_finished: Box<dyn Fn(Finished) + Send>,
+    ) -> Self {
+        RecorderConfig {
+            spool_dir,
+            store,
+            // A quarter of a second is what a crash may cost, and few enough syncs for any disk.
+            flush_interval: Duration::from_millis(250),
+            data_plane_key,
+            // 250 ms of 256 MB/s.
+            queue_bytes: 64 * 1024 * 1024,
+            // Four of the worker's greatest reads.
+            session_queue_bytes: 1024 * 1024,
+            segment_bytes: 64 * 1024 * 1024,
+            io: SpoolIo::Auto,
+            on_finished,
+        }
+    }
+}
+
+/// A recording that is in the object store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finished {
+    /// Its session.
+    pub session: Ulid,
+    /// Its key in the store.
+    pub object: String,
+    /// Bytes of plaintext that were recorded.
+    pub bytes: u64,
+    /// Length of the object.
+    pub object_bytes: u64,
+    /// Start of the session, microseconds since 1970-01-01 UTC.
+    pub started_us: u64,
+    /// From start to end; unknown for a session that a crash interrupted.
+    pub duration: Option<Duration>,
+    /// End of the session, microseconds since 1970-01-01 UTC; after a crash, when its spool was last written to.
+    pub ended_us: u64,
+    /// How the session ended.
+    pub status: Status,
+    /// Whether this start found it left over in the spool.
+    pub recovered: bool,
+}
+
+/// Why a recorder does not start.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct RecordError(String);
+pub enum StartError {
+    /// The spool's directory cannot be used.
+    #[error("the spool {} cannot be used: {source}", dir.display())]
+    Spool {
+        /// Which directory.
+        dir: PathBuf,
+        /// What was wrong with it.
+        source: io::Error,
+    },
+    /// Another process records there.
+    #[error("the spool {} is in use by another process", dir.display())]
+    InUse {
+        /// Which directory.
+        dir: PathBuf,
+    },
+    /// io_uring was asked for and is not to be had.
+    #[error("io_uring is not available: {0}; set io to \"auto\" or \"epoll\"")]
+    Uring(io::Error),
+    /// The key is of another kind.
+    #[error("the data plane's recording key is not an Ed25519 key")]
+    Key,
+    /// A thread cannot be started.
+    #[error("a thread cannot be started: {0}")]
+    Thread(io::Error),
+}
 
-/// The recorder's thread, as sessions and the data plane see it.
+/// Why something is not recorded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// The recorder cannot write, or could not write this session.
+    #[error("{0}")]
+    Failed(String),
+    /// The recorder's thread has ended.
+    #[error("the recorder has stopped")]
+    Stopped,
+    /// The session went on reading although the recorder was full.
+    #[error("more was handed to the recorder than it has room for")]
+    Overrun,
+}
+
+/// A running recorder. Clones are handles to the same one; dropped, the last one begins a shutdown and does not wait.
 #[derive(Clone)]
-pub(crate) struct Recorder;
+pub struct Recorder(Arc<Running>);
 
-/// One session's recording while it goes on; dropped without `finish` it ends as interrupted.
-pub(crate) struct SessionRecording;
+struct Running {
+    handover: Arc<Handover>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    uses_uring: bool,
+}
 
-/// Starts the recorder: keys (`identity::recording_key`), spool (`config.data_dir/spool`), recovery of what a former
-/// process left, reports to `control` (row with object, bytes and status when a recording is in the store; for
-/// interrupted ones also `session.end` with `session_log::session_end_id`).
-pub(crate) fn start(
-    _config: &ProxyConfig,
-    _io: IoMode,
-    _store: Arc<dyn ObjectStore>,
-    _control: Arc<dyn ControlPlane>,
-) -> Result<Recorder, StartError> {
-    Ok(Recorder)
+impl Drop for Running {
+    fn drop(&mut self) {
+        // A thread that is gone needs no telling.
+        drop(self.handover.send(Message::Shutdown, URGENT));
+    }
+}
+
+impl fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recorder")
+            .field("uses_uring", &self.0.uses_uring)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Recorder {
-    /// Writes everything out and ends the thread.
-    pub(crate) fn shutdown(&self) {}
+    /// Starts the threads. What an earlier process left in the spool is recovered while sessions are already recorded.
+    ///
+    /// # Errors
+    /// If the spool cannot be used, or what was asked for is not to be had.
+    pub fn start(config: RecorderConfig) -> Result<Self, StartError> {
+        let dir = config.spool_dir;
+        let unusable = |source| StartError::Spool {
+            dir: dir.clone(),
+            source,
+        };
+        let signer = Signer::new(config.data_plane_key).ok_or(StartError::Key)?;
+        make_private_dir(&dir).map_err(unusable)?;
+        let lock = lock(&dir)
+            .map_err(unusable)?
+            .ok_or_else(|| StartError::InUse { dir: dir.clone() })?;
+        let left = segment::list(&dir).map_err(unusable)?;
+        let number = left.last().map_or(1, |last| last + 1);
+        let (runtime, uses_uring) = runtime(config.io)?;
 
-    /// Begins a recording; recipients and limits are the view's.
-    pub(crate) fn begin(&self, _meta: &SessionMeta, _view: &View) -> Result<SessionRecording, RecordError> {
-        Ok(SessionRecording)
+        let (handover, messages) = Handover::new(config.queue_bytes, config.session_queue_bytes);
+        let (archive, archive_thread) = Archive::start(archive::Setup {
+            dir: dir.clone(),
+            store: config.store,
+            signer: signer.clone(),
+            on_finished: config.on_finished,
+            handover: Arc::clone(&handover),
+            left,
+        })
+        .map_err(StartError::Thread)?;
+
+        let io = if uses_uring {
+            spool::Io::Uring
+        } else {
+            spool::Io::Plain
+        };
+        let segment_len = config.segment_bytes.min(1 << 30);
+        let (started, has_started) = std::sync::mpsc::sync_channel(1);
+        let shared = Arc::clone(&handover);
+        let spool_dir = dir.clone();
+        let recorder = std::thread::Builder::new()
+            .name("recorder".to_owned())
+            .spawn(move || {
+                let _lock = lock;
+                let stopping = StopOnDrop(Arc::clone(&shared));
+                runtime.run(async move {
+                    match Spool::create(&spool_dir, io, number, segment_len) {
+                        Ok(spool) => {
+                            drop(started.send(Ok(())));
+                            let setup = scribe::Setup {
+                                handover: shared,
+                                messages,
+                                spool,
+                                archive,
+                                signer,
+                            };
+                            scribe::run(setup, config.flush_interval).await;
+                        }
+                        Err(err) => drop(started.send(Err(err))),
+                    }
+                });
+                drop(stopping);
+            });
+        let recorder = recorder.map_err(StartError::Thread)?;
+        match has_started.recv() {
+            Ok(Ok(())) => {}
+            Ok(Err(source)) => return Err(unusable(source)),
+            Err(_) => return Err(unusable(io::Error::other("the recorder's thread ended"))),
+        }
+        let threads = Mutex::new(vec![recorder, archive_thread]);
+        Ok(Recorder(Arc::new(Running {
+            handover,
+            threads,
+            uses_uring,
+        })))
+    }
+
+    /// Whether the spool is written through io_uring.
+    #[must_use]
+    pub fn uses_uring(&self) -> bool {
+        self.0.uses_uring
+    }
+
+    /// Begins to record a session. `exec_limit` bounds what is recorded of each stream of a channel without a terminal,
+    /// in bytes, 0 for no bound.
+    ///
+    /// # Errors
+    /// If nothing can be recorded at present, with the reason.
+    pub fn begin(
+        &self,
+        meta: &SessionMeta,
+        recipients: &Recipients,
+        exec_limit: u64,
+    ) -> Result<SessionRecording, RecordError> {
+        if let Some(reason) = self.0.handover.failing() {
+            return Err(RecordError::Failed(reason));
+        }
+        let gate = Arc::new(SessionGate::default());
+        let id = self.0.handover.next_id();
+        let begin = Box::new(Begin {
+            meta: meta.clone(),
+            recipients: recipients.clone(),
+            gate: Arc::clone(&gate),
+        });
+        let begun = self.0.handover.send(Message::Begin { id, begin }, TIMED);
+        begun.map_err(|_| RecordError::Stopped)?;
+        Ok(SessionRecording {
+            handover: Arc::clone(&self.0.handover),
+            gate,
+            id,
+            limits: limits::Limits::new(exec_limit),
+            is_ended: false,
+        })
+    }
+
+    /// Ends: sessions that are still recorded are closed as interrupted, everything is made durable, and what is
+    /// finished is put into the store, each once; what the store does not take is left for the next start. Returns when
+    /// that is done.
+    pub fn shutdown(&self) {
+        // A thread that is gone needs no telling.
+        drop(self.0.handover.send(Message::Shutdown, URGENT));
+        let threads = std::mem::take(&mut *self.0.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the recorder panicked");
+            }
+        }
+    }
+
+    /// Ends the threads as a kill of the process would: nothing more is written, ended or reported.
+    #[cfg(test)]
+    pub(crate) fn die(&self) {
+        drop(self.0.handover.send(Message::Die, URGENT));
+        for thread in std::mem::take(&mut *self.0.threads.lock().unwrap()) {
+            thread.join().unwrap();
+        }
+    }
+}
+
+/// The record of one session. Dropped without [`finish`](SessionRecording::finish) it ends as interrupted.
+///
+/// At rest it costs this, a gate of some 100 bytes, and some 700 bytes in the recorder's thread.
+pub struct SessionRecording {
+    handover: Arc<Handover>,
+    gate: Arc<SessionGate>,
+    id: SessionId,
+    limits: limits::Limits,
+    is_ended: bool,
+}
+
+impl fmt::Debug for SessionRecording {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionRecording")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }
 
 impl SessionRecording {
-    /// Whether data of this channel and stream is still recorded, or only counted because its limit is reached.
-    pub(crate) fn wants(&self, _channel: u32, _stream: Stream) -> bool {
-        false
+    /// Whether any of the stream's next bytes will be recorded; what is not is still to be given to
+    /// [`data`](SessionRecording::data), which counts it.
+    #[must_use]
+    pub fn wants(&self, channel: u32, stream: Stream) -> bool {
+        self.limits.wants(channel, stream)
     }
 
-    /// Records data by copying it; past the limit it is counted.
-    pub(crate) fn data(
+    /// Records bytes of a channel by copying them: for some kilobytes at most. Never blocks.
+    ///
+    /// # Errors
+    /// If they are not recorded.
+    pub fn data(
         &mut self,
-        _at: Duration,
-        _channel: u32,
-        _stream: Stream,
-        _data: &[u8],
+        at: Duration,
+        channel: u32,
+        stream: Stream,
+        data: &[u8],
     ) -> Result<(), RecordError> {
+        self.check()?;
+        let admitted = self.limits.admit(channel, stream, data.len());
+        if admitted.len > 0 {
+            self.put(
+                at,
+                channel,
+                stream.kind(),
+                Payload::copied(&data[..admitted.len]),
+                TIMED,
+            )?;
+        }
+        self.say_reached(at, channel, stream, admitted.reached)
+    }
+
+    /// Records bytes of a channel by reference; the buffer is given back within moments. Never blocks.
+    ///
+    /// # Errors
+    /// If they are not recorded.
+    pub fn lend(
+        &mut self,
+        at: Duration,
+        channel: u32,
+        stream: Stream,
+        data: Bytes,
+    ) -> Result<(), RecordError> {
+        self.check()?;
+        let admitted = self.limits.admit(channel, stream, data.len());
+        if admitted.len > 0 {
+            let payload = Payload::Shared(data.slice(..admitted.len));
+            self.put(at, channel, stream.kind(), payload, URGENT)?;
+        }
+        self.say_reached(at, channel, stream, admitted.reached)
+    }
+
+    /// Records anything that happened. Never blocks.
+    ///
+    /// # Errors
+    /// If it is not recorded.
+    pub fn record(&mut self, at: Duration, channel: u32, event: &Event<'_>) -> Result<(), RecordError> {
+        if let Some((stream, data)) = event.data() {
+            return self.data(at, channel, stream, data);
+        }
+        self.check()?;
+        match event {
+            Event::Terminal { .. } => self.limits.terminal(channel),
+            Event::Closed => self.say_unrecorded(at, channel)?,
+            _ => {}
+        }
+        self.event(at, channel, event)
+    }
+
+    /// Whether reading for this session must pause until [`ready`](SessionRecording::ready).
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.handover.is_full(&self.gate)
+    }
+
+    /// Resolves when the session may read again, or has failed. Any runtime can poll it.
+    pub fn ready(&self) -> impl Future<Output = ()> + use<> {
+        let (handover, gate) = (Arc::clone(&self.handover), Arc::clone(&self.gate));
+        std::future::poll_fn(move |cx| handover.poll_ready(&gate, cx))
+    }
+
+    /// Why the session is no longer recorded, if so.
+    #[must_use]
+    pub fn failed(&self) -> Option<String> {
+        self.check().err().map(|err| err.to_string())
+    }
+
+    /// Ends the recording. It goes into the store on its own.
+    pub fn finish(mut self, status: Status) {
+        self.end(status);
+    }
+
+    fn end(&mut self, status: Status) {
+        self.is_ended = true;
+        while let Some(channel) = self.limits.any_channel() {
+            // Without a recorder there is nothing to be said.
+            drop(self.say_unrecorded(Duration::ZERO, channel));
+        }
+        drop(self.handover.send(Message::End { id: self.id, status }, TIMED));
+    }
+
+    fn check(&self) -> Result<(), RecordError> {
+        if let Some(reason) = self.gate.failed() {
+            return Err(RecordError::Failed(reason.to_owned()));
+        }
+        if self.handover.is_stopped() {
+            return Err(RecordError::Stopped);
+        }
+        if self.handover.is_overrun(&self.gate) {
+            return Err(RecordError::Overrun);
+        }
         Ok(())
     }
 
-    /// Records data by reference.
-    pub(crate) fn lend(
-        &mut self,
-        _at: Duration,
-        _channel: u32,
-        _stream: Stream,
-        _data: Bytes,
+    fn say_reached(
+        &self,
+        at: Duration,
+        channel: u32,
+        stream: Stream,
+        reached: bool,
     ) -> Result<(), RecordError> {
-        Ok(())
+        if !reached {
+            return Ok(());
+        }
+        self.event(
+            at,
+            channel,
+            &Event::LimitReached {
+                stream,
+                limit: self.limits.limit(),
+            },
+        )
     }
 
-    /// Records an event other than data.
-    pub(crate) fn record(
-        &mut self,
-        _at: Duration,
-        _channel: u32,
-        _event: &Event<'_>,
+    fn say_unrecorded(&mut self, at: Duration, channel: u32) -> Result<(), RecordError> {
+        self.limits
+            .close(channel)
+            .iter()
+            .try_for_each(|event| self.event(at, channel, event))
+    }
+
+    fn event(&self, at: Duration, channel: u32, event: &Event<'_>) -> Result<(), RecordError> {
+        let mut payload = Vec::new();
+        event.encode_payload(&mut payload);
+        self.put(at, channel, event.kind(), Payload::copied(&payload), TIMED)
+    }
+
+    fn put(
+        &self,
+        at: Duration,
+        channel: u32,
+        kind: EventKind,
+        payload: Payload,
+        urgency: u8,
     ) -> Result<(), RecordError> {
-        Ok(())
+        let at_us = u64::try_from(at.as_micros()).unwrap_or(u64::MAX);
+        self.handover
+            .event(&self.gate, self.id, at_us, channel, (kind, payload), urgency)
+            .map_err(|_| RecordError::Stopped)
     }
+}
 
-    /// Whether the session's reads must pause.
-    pub(crate) fn is_full(&self) -> bool {
-        false
+impl Drop for SessionRecording {
+    fn drop(&mut self) {
+        if !self.is_ended {
+            self.end(Status::Interrupted);
+        }
     }
+}
 
-    /// Resolves when there is room again, or the recorder has failed.
-    pub(crate) fn ready(&self) -> impl Future<Output = ()> + use<> {
-        std::future::ready(())
+/// Tells sessions that nobody records them any more, also when the thread panics.
+struct StopOnDrop(Arc<Handover>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.stop();
     }
+}
 
-    /// Ends the recording.
-    pub(crate) fn finish(self, _status: Status) {}
+fn make_private_dir(dir: &std::path::Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+/// The lock on a spool, held as long as the file is open; `None` if another process has it.
+fn lock(dir: &std::path::Path) -> io::Result<Option<File>> {
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(dir.join("lock"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(std::fs::TryLockError::WouldBlock) => Ok(None),
+        Err(std::fs::TryLockError::Error(err)) => Err(err),
+    }
+}
+
+/// How the recorder's thread will run; made on it, since neither runtime may change threads.
+#[derive(Clone, Copy)]
+enum Runtime {
+    Uring,
+    Plain,
+}
+
+/// Settles for what there is, having tried it.
+fn runtime(io: SpoolIo) -> Result<(Runtime, bool), StartError> {
+    let uring = || tokio_uring::Runtime::new(&tokio_uring::builder()).map(drop);
+    match io {
+        SpoolIo::Plain => Ok((Runtime::Plain, false)),
+        SpoolIo::Uring => uring()
+            .map(|()| (Runtime::Uring, true))
+            .map_err(StartError::Uring),
+        SpoolIo::Auto => match uring() {
+            Ok(()) => Ok((Runtime::Uring, true)),
+            Err(err) => {
+                tracing::warn!(error = %err, "io_uring is not available: the spool is written by plain calls");
+                Ok((Runtime::Plain, false))
+            }
+        },
+    }
+}
+
+impl Runtime {
+    fn run(self, work: impl Future<Output = ()>) {
+        match self {
+            Runtime::Uring => tokio_uring::start(work),
+            Runtime::Plain => {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_time()
+                    .build()
+                    .expect("a runtime without I/O needs nothing of the system");
+                tokio::task::LocalSet::new().block_on(&runtime, work);
+            }
+        }
+    }
 }

@@ -66,7 +66,12 @@ impl SessionLog {
                     client_address: subject.client.to_string(),
                     cluster: view.cluster.clone(),
                 };
-                Some(worker.shared.recorder.begin(&meta, view)?)
+                let recipients = view
+                    .recipients
+                    .as_ref()
+                    .map_err(|e| RecordError::Failed(e.to_string()))?;
+                let limit = view.settings.exec_output_limit_bytes;
+                Some(worker.shared.recorder.begin(&meta, recipients, limit)?)
             }
         };
         let log = Self {

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use weir_api::dataplane::{Settings, Snapshot};
 use weir_policy::{Node, PolicySet, User};
+use weir_record::{KeyError, Recipients};
 
 /// One snapshot, compiled once and shared by all cores.
 pub(crate) struct View {
@@ -11,6 +12,8 @@ pub(crate) struct View {
     pub(crate) policy: PolicySet,
     pub(crate) cluster: String,
     pub(crate) settings: Settings,
+    /// Who can read recordings; without one nothing can be recorded.
+    pub(crate) recipients: Result<Recipients, KeyError>,
     user_cas: HashSet<Vec<u8>>,
     host_cas: Vec<Vec<u8>>,
     /// By node id; most nodes have none.
@@ -46,15 +49,21 @@ impl View {
             .nodes
             .iter()
             .filter(|node| !node.pinned_host_keys.is_empty());
+        // A control plane that says nothing about host keys must not turn their check off.
+        let settings = snapshot.settings.clone().unwrap_or_else(|| Settings {
+            proxy_checks_host_keys: true,
+            ..Settings::default()
+        });
+        let recipients = Recipients::parse(&settings.recording_recipients);
+        if let Err(error) = &recipients {
+            tracing::error!(%error, "sessions that must be recorded are refused");
+        }
         Self {
             revision: snapshot.revision,
             policy,
             cluster: snapshot.cluster.clone(),
-            // A control plane that says nothing about host keys must not turn their check off.
-            settings: snapshot.settings.clone().unwrap_or_else(|| Settings {
-                proxy_checks_host_keys: true,
-                ..Settings::default()
-            }),
+            settings,
+            recipients,
             user_cas: snapshot.user_ca_keys.iter().cloned().collect(),
             host_cas: snapshot.host_ca_keys.clone(),
             pinned_host_keys: pinned

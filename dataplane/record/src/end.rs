@@ -81,6 +81,16 @@ impl Signer {
 const UNKNOWN: u64 = u64::MAX;
 
 impl End {
+    /// Reads a last chunk whose signature is under the key that it names itself; `None` for anything else.
+    #[must_use]
+    pub fn parse(chunk: &[u8]) -> Option<End> {
+        let head = ChunkHead::parse(chunk.first_chunk()?).ok()?;
+        if head.kind != Kind::End || chunk.len() != END_LEN {
+            return None;
+        }
+        Self::decode(&head, chunk).ok()
+    }
+
     /// Appends the last chunk to `out`; number and hash of the chain are in `head`.
     pub(crate) fn encode(
         &self,

@@ -1,0 +1,405 @@
+//! The archive's thread: puts finished recordings together and into the object store, and reports them.
+//!
+//! Order for each: into the store, reported, its side file deleted, the recorder told, which marks it in the spool and
+//! frees its segments. A crash in between leaves the recording in the spool, so that the next start does it again with
+//! the same bytes under the same name.
+//!
+//! What the store does not take is tried again for as long as the process lives; meanwhile it stays in the spool and
+//! costs disk, not sessions.
+
+mod recovery;
+mod side;
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::{DateTime, Datelike};
+use futures_util::future::{Either, select};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use object_store::{ObjectStore, ObjectStoreExt, PutPayload, path::Path as ObjectPath};
+use tokio::sync::{mpsc, watch};
+use ulid::Ulid;
+use weir_record::{End, Signer};
+
+use self::side::Sides;
+use crate::recorder::{Finished, Handover, Message, OnFinished, URGENT};
+use crate::spool::frame::Location;
+use crate::spool::segment::{self, Have, Origin, Segment};
+
+/// Recordings that are put into the store at the same time.
+const UPLOADS: usize = 4;
+/// A recording no longer than this is put at once, a longer one in parts of this length: S3 wants 5 MiB at least.
+const PART_LEN: usize = 8 * 1024 * 1024;
+/// Between attempts; doubled up to the second.
+const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// The recorder's handle to the thread.
+pub(crate) struct Archive(mpsc::UnboundedSender<Job>);
+
+pub(crate) struct Setup {
+    /// The spool's directory.
+    pub(crate) dir: PathBuf,
+    pub(crate) store: Arc<dyn ObjectStore>,
+    pub(crate) signer: Signer,
+    pub(crate) on_finished: OnFinished,
+    pub(crate) handover: Arc<Handover>,
+    /// Segments that an earlier process left.
+    pub(crate) left: Vec<u32>,
+}
+
+/// Bounded by what they speak of, which is on disk.
+enum Job {
+    Upload(Box<Upload>),
+    CopyOut { through: u32, sessions: Vec<Ulid> },
+    Close,
+}
+
+/// A recording whose parts are all durable.
+pub(crate) struct Upload {
+    session: Ulid,
+    started_us: u64,
+    end: End,
+    /// Its last frame, if it has any that was not copied out.
+    last: Option<Location>,
+    /// The last chunk where that is not in the spool.
+    end_bytes: Vec<u8>,
+    /// For one that an earlier process left: when its spool was last written to, microseconds since 1970-01-01 UTC.
+    recovered_us: Option<u64>,
+}
+
+impl Upload {
+    pub(crate) fn new(session: Ulid, started_us: u64, end: End, last: Option<Location>) -> Self {
+        Upload {
+            session,
+            started_us,
+            end,
+            last,
+            end_bytes: Vec::new(),
+            recovered_us: None,
+        }
+    }
+}
+
+impl Archive {
+    pub(crate) fn start(setup: Setup) -> io::Result<(Self, JoinHandle<()>)> {
+        let (sender, jobs) = mpsc::unbounded_channel();
+        let thread = std::thread::Builder::new()
+            .name("archive".to_owned())
+            .spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .max_blocking_threads(UPLOADS)
+                    .thread_name("archive-io")
+                    .build();
+                match runtime {
+                    Ok(runtime) => runtime.block_on(run(setup, jobs)),
+                    Err(err) => tracing::error!(error = %err, "finished recordings stay in the spool"),
+                }
+            })?;
+        Ok((Archive(sender), thread))
+    }
+
+    pub(crate) fn upload(&self, upload: Upload) {
+        self.send(Job::Upload(Box::new(upload)));
+    }
+
+    /// Copies what the segments up to `through` hold of these sessions into files of their own.
+    pub(crate) fn copy_out(&self, through: u32, sessions: Vec<Ulid>) {
+        self.send(Job::CopyOut { through, sessions });
+    }
+
+    /// Ends once each recording has been tried.
+    pub(crate) fn close(&self) {
+        self.send(Job::Close);
+    }
+
+    fn send(&self, job: Job) {
+        // Without the thread everything stays in the spool for the next start.
+        drop(self.0.send(job));
+    }
+}
+
+/// What uploads share.
+struct Shelf {
+    dir: PathBuf,
+    store: Arc<dyn ObjectStore>,
+    on_finished: OnFinished,
+    handover: Arc<Handover>,
+    sides: Sides,
+    closing: watch::Receiver<bool>,
+}
+
+async fn run(setup: Setup, mut jobs: mpsc::UnboundedReceiver<Job>) {
+    let (close, closing) = watch::channel(false);
+    let first_own = setup.left.last().map_or(0, |last| last + 1);
+    let mut sides = Sides::new(setup.dir.clone());
+    let mut waiting = VecDeque::new();
+    let mut left = setup.left;
+    match recovery::recover(&setup.dir, &left, &setup.signer, &mut sides) {
+        Ok(recovered) => waiting.extend(recovered),
+        Err(err) => {
+            tracing::error!(error = %err, "what an earlier process left in the spool cannot be read, and stays there");
+            left.clear();
+        }
+    }
+    let mut recovering = waiting.len();
+    let shelf = Rc::new(Shelf {
+        dir: setup.dir,
+        store: setup.store,
+        on_finished: setup.on_finished,
+        handover: setup.handover,
+        sides,
+        closing,
+    });
+    let mut uploads = FuturesUnordered::new();
+    let mut is_closing = false;
+    loop {
+        if recovering == 0 {
+            left.drain(..)
+                .for_each(|number| drop(std::fs::remove_file(segment::path(&shelf.dir, number))));
+        }
+        while uploads.len() < UPLOADS
+            && let Some(upload) = waiting.pop_front()
+        {
+            uploads.push(Rc::clone(&shelf).finish(upload));
+        }
+        if is_closing && uploads.is_empty() {
+            drop(shelf.handover.send(Message::ArchiveClosed, URGENT));
+            return;
+        }
+        tokio::select! {
+            job = jobs.recv(), if !is_closing => match job {
+                Some(Job::Upload(upload)) => waiting.push_back(*upload),
+                Some(Job::CopyOut { through, sessions }) => {
+                    let message = match shelf.sides.copy_out(first_own..=through, &sessions) {
+                        Ok(()) => Message::Copied { through, sessions },
+                        Err(err) => {
+                            tracing::warn!(error = %err, "the spool cannot be thinned out");
+                            Message::NotCopied
+                        }
+                    };
+                    drop(shelf.handover.send(message, URGENT));
+                }
+                Some(Job::Close) => {
+                    is_closing = true;
+                    close.send_replace(true);
+                }
+                // The recorder's thread is gone without a farewell.
+                None => return,
+            },
+            Some(outcome) = uploads.next() => recovering -= usize::from(outcome == Outcome::Recovered),
+        }
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Outcome {
+    Stored,
+    /// Stored, and one fewer that an earlier process left.
+    Recovered,
+    /// Left in the spool.
+    GivenUp,
+}
+
+impl Shelf {
+    /// Brings a recording into the store, however long that takes.
+    async fn finish(self: Rc<Self>, upload: Upload) -> Outcome {
+        let object = object_path(upload.session, upload.started_us);
+        let mut backoff = BACKOFF.0;
+        let object_bytes = loop {
+            match self.put(&upload, &object).await {
+                Ok(len) => break len,
+                Err(err) => {
+                    tracing::warn!(session = %upload.session, error = %err, "a recording cannot be put into the store");
+                }
+            }
+            let mut closing = self.closing.clone();
+            let closed = std::pin::pin!(closing.wait_for(|closing| *closing));
+            let pause = std::pin::pin!(tokio::time::sleep(backoff));
+            if let Either::Left(_) = select(closed, pause).await {
+                return Outcome::GivenUp;
+            }
+            backoff = (backoff * 2).min(BACKOFF.1);
+        };
+        (self.on_finished)(Finished {
+            session: upload.session,
+            object: object.to_string(),
+            bytes: upload.end.plaintext_bytes,
+            object_bytes,
+            started_us: upload.started_us,
+            duration: upload.end.duration,
+            ended_us: match upload.end.duration {
+                Some(duration) => upload
+                    .started_us
+                    .saturating_add(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)),
+                None => upload.recovered_us.unwrap_or(upload.started_us),
+            },
+            status: upload.end.status,
+            recovered: upload.recovered_us.is_some(),
+        });
+        self.sides.delete(upload.session);
+        drop(
+            self.handover
+                .send(Message::Archived(upload.session), crate::recorder::TIMED),
+        );
+        if upload.recovered_us.is_some() {
+            Outcome::Recovered
+        } else {
+            Outcome::Stored
+        }
+    }
+
+    /// Returns the object's length.
+    async fn put(&self, upload: &Upload, object: &ObjectPath) -> Result<u64, PutError> {
+        let mut parts = Parts::begin(&self.dir, &self.sides, upload)?;
+        let first = parts.next()?;
+        if parts.is_done() {
+            let len = first.len() as u64;
+            self.store.put(object, PutPayload::from_bytes(first)).await?;
+            return Ok(len);
+        }
+        let mut multipart = self.store.put_multipart(object).await?;
+        let mut len = 0;
+        let mut part = first;
+        let result = loop {
+            len += part.len() as u64;
+            if let Err(err) = multipart.put_part(PutPayload::from_bytes(part)).await {
+                break Err(err.into());
+            }
+            if parts.is_done() {
+                break Ok(());
+            }
+            match parts.next() {
+                Ok(next) => part = next,
+                Err(err) => break Err(err.into()),
+            }
+        };
+        let result = match result {
+            Ok(()) => multipart.complete().await.map(drop).map_err(PutError::from),
+            Err(err) => Err(err),
+        };
+        if result.is_err() {
+            // It would cost space in some stores; where this fails too, their own clean-up remains.
+            drop(multipart.abort().await);
+        }
+        result.map(|()| len)
+    }
+}
+
+/// Why a recording is not in the store.
+#[derive(Debug, thiserror::Error)]
+enum PutError {
+    #[error("the spool cannot be read: {0}")]
+    Spool(#[from] io::Error),
+    #[error(transparent)]
+    Store(#[from] object_store::Error),
+}
+
+/// A recording's bytes from wherever they are, in parts.
+struct Parts<'a> {
+    dir: &'a Path,
+    side: Option<std::fs::File>,
+    frames: std::vec::IntoIter<Location>,
+    segment: Option<(u32, Segment)>,
+    end: &'a [u8],
+    payload: Vec<u8>,
+}
+
+impl<'a> Parts<'a> {
+    fn begin(dir: &'a Path, sides: &Sides, upload: &'a Upload) -> io::Result<Self> {
+        let (have, side) = match sides.open(upload.session)? {
+            Some((next, file)) => (Have::ChunksBefore(next), Some(file)),
+            None => (Have::Nothing, None),
+        };
+        let frames = match upload.last {
+            Some(last) => segment::trace(dir, last, have)?,
+            None => Vec::new(),
+        };
+        Ok(Parts {
+            dir,
+            side,
+            frames: frames.into_iter(),
+            segment: None,
+            end: &upload.end_bytes,
+            payload: Vec::new(),
+        })
+    }
+
+    fn is_done(&self) -> bool {
+        self.side.is_none() && self.frames.len() == 0 && self.end.is_empty()
+    }
+
+    /// The next part: the whole rest if that is short, else [`PART_LEN`] and at most one chunk more.
+    fn next(&mut self) -> io::Result<Bytes> {
+        let mut part = Vec::new();
+        if let Some(file) = &mut self.side {
+            let read = io::Read::read_to_end(&mut io::Read::take(file, PART_LEN as u64), &mut part)?;
+            if read < PART_LEN {
+                self.side = None;
+            }
+        }
+        while part.len() < PART_LEN
+            && let Some(location) = self.frames.next()
+        {
+            if self
+                .segment
+                .as_ref()
+                .is_none_or(|(number, _)| *number != location.segment)
+            {
+                let segment = Segment::open(self.dir, location.segment, Origin::Ours)?;
+                self.segment = Some((location.segment, segment));
+            }
+            if let Some((_, segment)) = &self.segment {
+                segment
+                    .frame(location.offset, &mut self.payload)?
+                    .ok_or(io::ErrorKind::InvalidData)?;
+                part.extend_from_slice(&self.payload);
+            }
+        }
+        if part.len() < PART_LEN {
+            part.extend_from_slice(std::mem::take(&mut self.end));
+        }
+        Ok(part.into())
+    }
+}
+
+/// `YYYY/MM/DD/<session>.weir`: the UTC day on which the session started, so that a listing by day, a
+/// retention rule and a person looking for last Tuesday need no index.
+fn object_path(session: Ulid, started_us: u64) -> ObjectPath {
+    let day = i64::try_from(started_us)
+        .ok()
+        .and_then(DateTime::from_timestamp_micros)
+        .unwrap_or_default();
+    let (year, month, day) = (day.year(), day.month(), day.day());
+    ObjectPath::from(format!("{year:04}/{month:02}/{day:02}/{session}.weir"))
+}
+
+/// What recovery makes of one session, without a store.
+#[cfg(test)]
+pub(crate) fn recovered_bytes(dir: &Path, left: &[u32], signer: &Signer, session: Ulid) -> Option<Vec<u8>> {
+    let mut sides = Sides::new(dir.to_owned());
+    let uploads = recovery::recover(dir, left, signer, &mut sides).unwrap();
+    let upload = uploads.into_iter().find(|upload| upload.session == session)?;
+    let mut parts = Parts::begin(dir, &sides, &upload).unwrap();
+    let bytes = parts.next().unwrap();
+    assert!(parts.is_done());
+    Some(bytes.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_are_filed_under_the_day_in_utc() {
+        let session = Ulid::from_parts(1_700_000_000_000, 1);
+        let path = object_path(session, 1_700_000_000_000_000);
+        assert_eq!(path.to_string(), format!("2023/11/14/{session}.weir"));
+    }
+}

@@ -1,0 +1,323 @@
+//! What goes from the threads that carry sessions to the thread that records them.
+//!
+//! Nothing here blocks. The queue is bounded in bytes, per session and in all, by those who put into it: they stop
+//! reading their session while it [is full](SessionGate::is_full). What one read brought may still be put in beyond the
+//! bound.
+//!
+//! # Waking
+//!
+//! The recorder's thread sleeps until there is something to do, and a key stroke is nothing to do before the flush
+//! interval is over. `urgency` says what the thread knows:
+//!
+//! - `IDLE`: it sleeps without a timer. Whoever puts something in wakes it once, so that it sets one.
+//! - `TIMED`: it will look when its timer ends.
+//! - `URGENT`: it has been woken to look at once.
+//!
+//! It is raised after the message was put in, and lowered before the queue is emptied, both by read-modify-write: either
+//! the thread finds the message, or the sender finds the lowered value and wakes it.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, Sender};
+use futures_util::task::AtomicWaker;
+use ulid::Ulid;
+use weir_record::{EventKind, Recipients, SessionMeta, Status};
+
+use super::Finished;
+
+pub(crate) const IDLE: u8 = 0;
+pub(crate) const TIMED: u8 = 1;
+pub(crate) const URGENT: u8 = 2;
+
+/// What a message costs beside the bytes that it points to.
+const MESSAGE_COST: usize = 64;
+/// Payloads up to this length travel within the message.
+const INLINE: usize = 38;
+
+/// The bytes of an event.
+pub(crate) enum Payload {
+    Inline { len: u8, bytes: [u8; INLINE] },
+    Shared(Bytes),
+}
+
+impl Payload {
+    pub(crate) fn copied(data: &[u8]) -> Self {
+        match u8::try_from(data.len()) {
+            Ok(len) if data.len() <= INLINE => {
+                let mut bytes = [0; INLINE];
+                bytes[..data.len()].copy_from_slice(data);
+                Payload::Inline { len, bytes }
+            }
+            _ => Payload::Shared(Bytes::copy_from_slice(data)),
+        }
+    }
+
+    fn cost(&self) -> usize {
+        MESSAGE_COST
+            + match self {
+                Payload::Inline { .. } => 0,
+                Payload::Shared(bytes) => bytes.len(),
+            }
+    }
+}
+
+impl AsRef<[u8]> for Payload {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Payload::Inline { len, bytes } => &bytes[..usize::from(*len)],
+            Payload::Shared(bytes) => bytes,
+        }
+    }
+}
+
+/// A session within the recorder.
+pub(crate) type SessionId = u64;
+
+pub(crate) enum Message {
+    Begin {
+        id: SessionId,
+        begin: Box<Begin>,
+    },
+    Event {
+        id: SessionId,
+        at_us: u64,
+        channel: u32,
+        kind: EventKind,
+        payload: Payload,
+    },
+    End {
+        id: SessionId,
+        status: Status,
+    },
+    /// From the archive: this one is in the store and reported.
+    Archived(Ulid),
+    /// From the archive: of these sessions all that the segments up to `through` hold has been copied out of them.
+    Copied {
+        through: u32,
+        sessions: Vec<Ulid>,
+    },
+    /// From the archive: copying out failed, it may be asked again.
+    NotCopied,
+    /// From the archive, after [`Message::Shutdown`]: no more will come.
+    ArchiveClosed,
+    Shutdown,
+    /// Ends the thread as a kill would.
+    #[cfg(test)]
+    Die,
+}
+
+pub(crate) struct Begin {
+    pub(crate) meta: SessionMeta,
+    pub(crate) recipients: Recipients,
+    pub(crate) gate: Arc<SessionGate>,
+}
+
+/// What all handles share with the recorder's thread.
+pub(crate) struct Handover {
+    queue: Sender<Message>,
+    queued: AtomicUsize,
+    limit: usize,
+    session_limit: usize,
+    urgency: AtomicU8,
+    waker: AtomicWaker,
+    /// Why sessions cannot be recorded at present.
+    failing: Mutex<Option<String>>,
+    stopped: AtomicBool,
+    /// Sessions that wait for the bound over all.
+    waiting: Mutex<Vec<Arc<SessionGate>>>,
+    next_id: AtomicU64,
+}
+
+/// What a session shares with the recorder's thread.
+#[derive(Default)]
+pub(crate) struct SessionGate {
+    queued: AtomicUsize,
+    waker: AtomicWaker,
+    /// Whether it is among those that wait for the bound over all.
+    is_listed: AtomicBool,
+    failed: OnceLock<Box<str>>,
+}
+
+impl SessionGate {
+    /// Why this session is no longer recorded.
+    pub(crate) fn failed(&self) -> Option<&str> {
+        self.failed.get().map(|reason| &**reason)
+    }
+
+    pub(crate) fn fail(&self, reason: &str) {
+        // The first reason stays.
+        drop(self.failed.set(reason.into()));
+        self.waker.wake();
+    }
+}
+
+/// The thread is gone.
+pub(crate) struct Stopped;
+
+impl Handover {
+    pub(crate) fn new(limit: usize, session_limit: usize) -> (Arc<Self>, Receiver<Message>) {
+        // Bounded by bytes, not by messages: see the module.
+        let (queue, messages) = crossbeam_channel::unbounded();
+        let handover = Handover {
+            queue,
+            queued: AtomicUsize::new(0),
+            limit,
+            session_limit,
+            urgency: AtomicU8::new(IDLE),
+            waker: AtomicWaker::new(),
+            failing: Mutex::new(None),
+            stopped: AtomicBool::new(false),
+            waiting: Mutex::new(Vec::new()),
+            next_id: AtomicU64::new(0),
+        };
+        (Arc::new(handover), messages)
+    }
+
+    pub(crate) fn next_id(&self) -> SessionId {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Puts in an event of a session.
+    pub(crate) fn event(
+        &self,
+        gate: &SessionGate,
+        id: SessionId,
+        at_us: u64,
+        channel: u32,
+        (kind, payload): (EventKind, Payload),
+        urgency: u8,
+    ) -> Result<(), Stopped> {
+        let cost = payload.cost();
+        gate.queued.fetch_add(cost, Ordering::SeqCst);
+        let queued = self.queued.fetch_add(cost, Ordering::SeqCst) + cost;
+        // Many small events are worth a look before their time, or they would fill the queue for an interval.
+        let urgency = if queued >= self.limit / 4 { URGENT } else { urgency };
+        self.send(
+            Message::Event {
+                id,
+                at_us,
+                channel,
+                kind,
+                payload,
+            },
+            urgency,
+        )
+    }
+
+    pub(crate) fn send(&self, message: Message, urgency: u8) -> Result<(), Stopped> {
+        if self.is_stopped() {
+            return Err(Stopped);
+        }
+        self.queue.send(message).map_err(|_| Stopped)?;
+        if self.urgency.fetch_max(urgency, Ordering::SeqCst) < urgency {
+            self.waker.wake();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn is_full(&self, gate: &SessionGate) -> bool {
+        gate.queued.load(Ordering::SeqCst) >= self.session_limit
+            || self.queued.load(Ordering::SeqCst) >= self.limit
+    }
+
+    /// Whether a session has put in far more than it may: it does not heed its bound.
+    pub(crate) fn is_overrun(&self, gate: &SessionGate) -> bool {
+        gate.queued.load(Ordering::Relaxed) >= self.session_limit + self.limit
+    }
+
+    /// Ready once the session may read again: when half of what filled a bound is gone, so that a session does not
+    /// stop and go with every event.
+    pub(crate) fn poll_ready(&self, gate: &Arc<SessionGate>, cx: &mut Context<'_>) -> Poll<()> {
+        let ready = || {
+            gate.failed().is_some()
+                || self.is_stopped()
+                || (gate.queued.load(Ordering::SeqCst) <= self.session_limit / 2
+                    && self.queued.load(Ordering::SeqCst) <= self.limit / 2)
+        };
+        if ready() {
+            return Poll::Ready(());
+        }
+        gate.waker.register(cx.waker());
+        if !gate.is_listed.swap(true, Ordering::SeqCst) {
+            self.waiting
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(Arc::clone(gate));
+        }
+        if ready() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
+    /// Why no session can be begun at present.
+    pub(crate) fn failing(&self) -> Option<String> {
+        self.failing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(crate) fn set_failing(&self, reason: Option<String>) {
+        *self.failing.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+    }
+
+    // What follows is the recorder thread's side.
+
+    /// The thread is woken through `cx` when the urgency rises. Returns it.
+    pub(crate) fn poll_urgency(&self, cx: &Context<'_>) -> u8 {
+        self.waker.register(cx.waker());
+        self.urgency.load(Ordering::SeqCst)
+    }
+
+    /// To be called before the queue is emptied.
+    pub(crate) fn lower_urgency(&self, to: u8) {
+        self.urgency.swap(to, Ordering::SeqCst);
+    }
+
+    /// An event has been taken on and its memory given back.
+    pub(crate) fn release(&self, gate: &SessionGate, payload: &Payload) {
+        let cost = payload.cost();
+        let half = self.session_limit / 2;
+        let before = gate.queued.fetch_sub(cost, Ordering::SeqCst);
+        if before > half && before - cost <= half {
+            gate.waker.wake();
+        }
+        self.release_in_all(cost);
+    }
+
+    /// An event of a session that is no more has been thrown away.
+    pub(crate) fn discard(&self, payload: &Payload) {
+        self.release_in_all(payload.cost());
+    }
+
+    fn release_in_all(&self, cost: usize) {
+        let half = self.limit / 2;
+        let before = self.queued.fetch_sub(cost, Ordering::SeqCst);
+        if before > half && before - cost <= half {
+            self.wake_waiting();
+        }
+    }
+
+    /// The queue has been emptied: nobody waits for it any more.
+    pub(crate) fn wake_waiting(&self) {
+        let waiting = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        for gate in waiting {
+            gate.is_listed.store(false, Ordering::SeqCst);
+            gate.waker.wake();
+        }
+    }
+
+    /// The thread ends: nothing put in from now on would ever be recorded.
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+        self.wake_waiting();
+    }
+}
+
+/// Who is told of finished recordings.
+pub(crate) type OnFinished = Box<dyn Fn(Finished) + Send>;
