@@ -209,13 +209,12 @@ impl AwaitKexInit {
         out: &mut Vec<u8>,
     ) -> Result<AwaitMethod, Error> {
         let peer = KexInit::parse(payload).map_err(Error::malformed("KEXINIT"))?;
+        // Also where the own KEXINIT could not wait for this one: the next exchange of keys steers then.
+        core.gcm_only =
+            core.side() == Side::Server && core.config.prefer_gcm && peer.offers_gcm(&core.config);
         let own_payload = match self.own {
             Some(payload) => payload,
-            None => {
-                core.gcm_only =
-                    core.side() == Side::Server && core.config.prefer_gcm && peer.offers_gcm(&core.config);
-                core.send_kexinit(env, out)?
-            }
+            None => core.send_kexinit(env, out)?,
         };
         let own = KexInit::parse(&own_payload).expect("an own KEXINIT is well-formed");
         let strict = core.session.as_ref().map(|session| session.negotiated.strict);

@@ -286,7 +286,7 @@ impl Hop {
     /// # Errors
     /// [`Error::Misuse`] if [`can_seal`](Hop::can_seal) is false, or the payload is empty or too long.
     pub fn seal(&mut self, env: &mut Env<'_>, payload: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
-        self.check_seal(payload)?;
+        self.check_seal(payload, MAX_PAYLOAD)?;
         self.core.sealer.seal(env.random, payload, out)
     }
 
@@ -297,19 +297,21 @@ impl Hop {
     /// As for [`seal`](Hop::seal).
     #[inline]
     pub fn reseal(&mut self, env: &mut Env<'_>, body: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
-        self.check_seal(body)?;
+        self.check_seal(body, MAX_BODY)?;
         self.core.sealer.reseal(env.random, body, out)
     }
 
     #[inline]
-    fn check_seal(&self, bytes: &[u8]) -> Result<(), Error> {
+    fn check_seal(&self, bytes: &[u8], max: usize) -> Result<(), Error> {
         if !self.can_seal() {
             return Err(Error::Misuse(
                 "packets are sealed when keys are in use and not being exchanged",
             ));
         }
-        if bytes.is_empty() || bytes.len() > MAX_SEALED {
-            return Err(Error::Misuse("a payload has between one byte and 256 KiB"));
+        if bytes.is_empty() || bytes.len() > max {
+            return Err(Error::Misuse(
+                "a packet has a payload and is no longer than 256 KiB",
+            ));
         }
         Ok(())
     }
@@ -468,6 +470,9 @@ impl Hop {
                 consumed
             }
             Line::Ident { consumed, ident } => {
+                if ident.starts_with("SSH-2.0-OpenSSH_") {
+                    state.steering = state.steering.map(|until| until.after(OPENSSH_STEERING_WAIT));
+                }
                 self.core.peer_ident = ident.into();
                 let kexinit = AwaitKexInit {
                     own: state.own_kexinit.take(),
@@ -489,7 +494,11 @@ impl Hop {
         buf: &mut [u8],
         out: &mut Vec<u8>,
     ) -> Result<Step, Error> {
-        let (consumed, packet) = match self.opener.open(buf, self.core.config.limits.packet_bytes)? {
+        let limit = match self.core.session {
+            Some(_) => self.core.config.limits.packet_bytes,
+            None => self.core.config.limits.packet_bytes.min(FIRST_PACKET_BYTES),
+        };
+        let (consumed, packet) = match self.opener.open(buf, limit)? {
             Opened::NeedMore { at_least } => {
                 self.check_allowance(at_least)?;
                 return Ok(Step {
@@ -549,7 +558,8 @@ impl Hop {
         let unexpected = self.unexpected(payload[0]);
         let core = &mut self.core;
         let (phase, event) = match (mem::replace(&mut self.phase, Phase::Ended), payload[0]) {
-            (Phase::Established, msg::KEXINIT) => {
+            // An exchange costs a signature, and a stranger is owed one.
+            (Phase::Established, msg::KEXINIT) if self.allowance.is_none() => {
                 let state = AwaitKexInit { own: None };
                 (
                     state.receive(core, env, payload, 0, out)?.into(),
@@ -682,8 +692,19 @@ impl Hop {
     }
 }
 
-/// The longest payload or body that is sealed: with the longest padding it stays within what OpenSSH takes.
-const MAX_SEALED: usize = 256 * 1024;
+/// The longest body that is sealed: what OpenSSH takes (`PACKET_MAX_SIZE`), and this side, too.
+const MAX_BODY: usize = 256 * 1024;
+
+/// The longest payload that is sealed: with its padding, of less than two blocks, it is still a body.
+const MAX_PAYLOAD: usize = MAX_BODY - 32;
+
+/// RFC 4253 §6.1: "All implementations MUST be able to process packets with an uncompressed payload length of 32768
+/// bytes or less and a total packet size of 35000 bytes or less". A key exchange needs no more.
+const FIRST_PACKET_BYTES: u32 = 35_000;
+
+/// How much longer an OpenSSH client's KEXINIT is waited for. It never waits for ours, but sends its own only when it
+/// has our identification: a round trip later, however long that is.
+const OPENSSH_STEERING_WAIT: Duration = Duration::from_secs(2);
 
 /// Whether a message belongs to the layers above: services, authentication, connections and what is not assigned.
 #[inline]

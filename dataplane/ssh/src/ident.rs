@@ -50,13 +50,7 @@ pub(crate) fn read_server_line(buf: &[u8]) -> Result<Line<'_>, Misbehaviour> {
 pub(crate) fn printable(bytes: &[u8], limit: usize) -> String {
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(limit)]);
     text.chars()
-        .map(|c| {
-            if c.is_control() && c != '\n' {
-                '\u{fffd}'
-            } else {
-                c
-            }
-        })
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
         .collect()
 }
 

@@ -255,7 +255,9 @@ impl Choice {
         server: NameList<'_>,
         known: impl Fn(&str) -> Option<T>,
     ) -> Result<T, Error> {
-        let chosen = client.iter().filter(|name| server.contains(name)).find_map(known);
+        // One of the lists may be a stranger's and as long as a packet; what is not known here is passed over first.
+        let in_common = |name| known(name).filter(|_| server.contains(name));
+        let chosen = client.iter().find_map(in_common);
         chosen.ok_or_else(|| {
             let (ours, theirs) = match self.side {
                 Side::Client => (client, server),
