@@ -7,7 +7,7 @@
 //!
 //! `AwaitIdent` and the first `AwaitKexInit` exist with and without an own KEXINIT on its way: a server holds its own
 //! back until the client's has come or the steering wait is over. Any other message than the awaited one ends the
-//! connection, with the exceptions that [`crate::hop`] lists.
+//! connection, with the exceptions that `hop::phase` lists.
 //!
 //! Keys are installed for sending when this side's NEWKEYS is sealed, in the step that leads to `AwaitNewKeys`, and
 //! for receiving when the peer's has come. The only values from which keys can be made, [`Proven`], exist where the
