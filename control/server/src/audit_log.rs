@@ -7,6 +7,7 @@
 //!
 //! A crash can leave a torn last line, which is cut off at the next start: its event was never acknowledged.
 
+use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -14,7 +15,7 @@ use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 use weir_store::AuditEvent;
 
 use crate::error::OpenError;
@@ -103,59 +104,62 @@ impl AuditLog {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Line {
-    id: String,
+struct Line<'a> {
+    id: Cow<'a, str>,
     time: String,
     time_us: u64,
-    kind: String,
-    session: String,
-    user: String,
-    login: String,
-    node: String,
-    client_address: String,
-    detail: Value,
+    kind: Cow<'a, str>,
+    session: Cow<'a, str>,
+    user: Cow<'a, str>,
+    login: Cow<'a, str>,
+    node: Cow<'a, str>,
+    client_address: Cow<'a, str>,
+    detail: Cow<'a, RawValue>,
 }
 
-impl Line {
-    fn of(event: &AuditEvent) -> Line {
+impl Line<'_> {
+    fn of(event: &AuditEvent) -> Line<'_> {
         let time = UNIX_EPOCH.checked_add(Duration::from_micros(event.time_us.min(LAST_TIME_US)));
-        let detail = match &*event.detail {
-            "" => Value::Object(serde_json::Map::new()),
-            // What is no JSON is kept as the text that it is.
-            detail => serde_json::from_str(detail).unwrap_or_else(|_| Value::String(detail.to_owned())),
-        };
         Line {
-            id: event.id.clone(),
+            id: Cow::Borrowed(&event.id),
             time: time
                 .map(|time| humantime::format_rfc3339_micros(time).to_string())
                 .unwrap_or_default(),
             time_us: event.time_us,
-            kind: event.kind.clone(),
-            session: event.session.clone(),
-            user: event.user.clone(),
-            login: event.login.clone(),
-            node: event.node.clone(),
-            client_address: event.client_address.clone(),
-            detail,
+            kind: Cow::Borrowed(&event.kind),
+            session: Cow::Borrowed(&event.session),
+            user: Cow::Borrowed(&event.user),
+            login: Cow::Borrowed(&event.login),
+            node: Cow::Borrowed(&event.node),
+            client_address: Cow::Borrowed(&event.client_address),
+            detail: detail(&event.detail),
         }
     }
 
     fn parse(line: &[u8]) -> Option<AuditEvent> {
-        let line: Line = serde_json::from_slice(line).ok()?;
+        let line: Line<'_> = serde_json::from_slice(line).ok()?;
+        let detail = line.detail.get();
         Some(AuditEvent {
-            id: line.id,
+            id: line.id.into_owned(),
             time_us: line.time_us,
-            kind: line.kind,
-            session: line.session,
-            user: line.user,
-            login: line.login,
-            node: line.node,
-            client_address: line.client_address,
-            detail: match line.detail {
-                Value::String(text) => text,
-                detail => detail.to_string(),
-            },
+            kind: line.kind.into_owned(),
+            session: line.session.into_owned(),
+            user: line.user.into_owned(),
+            login: line.login.into_owned(),
+            node: line.node.into_owned(),
+            client_address: line.client_address.into_owned(),
+            detail: serde_json::from_str::<String>(detail).unwrap_or_else(|_| detail.to_owned()),
         })
+    }
+}
+
+/// A detail as it stands in a line: as it came, unless it would break the line or is no JSON, and then as the text
+/// that it is.
+fn detail(text: &str) -> Cow<'_, RawValue> {
+    let text = if text.is_empty() { "{}" } else { text };
+    match serde_json::from_str::<&RawValue>(text) {
+        Ok(value) if !text.contains(['\n', '\r']) => Cow::Borrowed(value),
+        _ => Cow::Owned(to_raw_value(text).expect("a string always has a JSON form")),
     }
 }
 
@@ -179,7 +183,8 @@ mod tests {
     #[test]
     fn an_event_is_one_line_whatever_its_detail() {
         let lines = AuditLog::lines(&[
-            event("a", "{\n \"command\": \"x\\ny\" }"),
+            event("a", "{ \"command\": \"x\\ny\" }"),
+            event("d", "{\n}"),
             event("b", "not json\n"),
             AuditEvent {
                 time_us: u64::MAX,
@@ -187,12 +192,13 @@ mod tests {
             },
         ]);
         let text = String::from_utf8(lines).unwrap();
-        assert_eq!(text.lines().count(), 3);
+        assert_eq!(text.lines().count(), 4);
         assert!(
             text.contains(r#""time":"2026-11-20T13:26:00.000001Z","time_us":1795181160000001"#),
             "{text}"
         );
-        assert!(text.contains(r#""detail":{"command":"x\ny"}}"#), "{text}");
+        assert!(text.contains(r#""detail":{ "command": "x\ny" }}"#), "{text}");
+        assert!(text.contains(r#""detail":"{\n}"}"#), "{text}");
         assert!(text.contains(r#""detail":"not json\n"}"#), "{text}");
     }
 

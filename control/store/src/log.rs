@@ -1,12 +1,9 @@
-use serde::{Deserialize, Serialize, Serializer};
-
-/// One audit event. As JSON it is a line of the audit log.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// One audit event.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditEvent {
     /// Given by the reporter; tells repeated deliveries apart.
     pub id: String,
     /// Microseconds since 1970-01-01 UTC.
-    #[serde(serialize_with = "integer")]
     pub time_us: u64,
     /// session.start, session.end, …
     pub kind: String,
@@ -25,8 +22,7 @@ pub struct AuditEvent {
 }
 
 /// How a session stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(into = "u8")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionStatus {
     /// It is going on.
     Live,
@@ -58,7 +54,7 @@ impl SessionStatus {
 }
 
 /// One row of the session index.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
     /// ULID.
     pub id: String,
@@ -71,13 +67,10 @@ pub struct Session {
     /// terminal, exec, subsystem, forward, none; empty until known.
     pub kind: String,
     /// Microseconds since 1970-01-01 UTC.
-    #[serde(serialize_with = "integer")]
     pub start_us: u64,
     /// Microseconds since 1970-01-01 UTC; 0 while it is going on.
-    #[serde(serialize_with = "integer")]
     pub end_us: u64,
     /// Recorded plaintext bytes.
-    #[serde(serialize_with = "integer")]
     pub bytes: u64,
     /// How it stands.
     pub status: SessionStatus,
@@ -127,10 +120,4 @@ pub struct EventFilter {
     pub before_seq: u64,
     /// Rows at most.
     pub limit: u32,
-}
-
-/// A number that a signed 64-bit column holds. Reporters are not trusted to stay below its maximum, and one absurd
-/// value must not fail the batch that it is part of.
-fn integer<S: Serializer>(value: &u64, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_i64(i64::try_from(*value).unwrap_or(i64::MAX))
 }

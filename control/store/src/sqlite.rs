@@ -184,7 +184,8 @@ fn unsigned(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
 }
 
-/// The largest number that a column holds stands in for everything above.
+/// The largest number that a column holds stands in for everything above: reporters are not trusted to stay below,
+/// and one absurd value must not fail the batch that it is part of.
 fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }

@@ -3,15 +3,17 @@ use sqlx::Connection;
 use sqlx::sqlite::SqliteConnection;
 
 use super::listing::session_of;
+use super::signed;
 use crate::{AuditEvent, Session};
 
-// Rows come as one JSON array: a batch is one statement however many rows it has, since each trip to the
-// connection's thread costs more than a row does.
+// Rows come as one JSON array of arrays: a batch is one statement however many rows it has, since each trip to the
+// connection's thread costs more than a row does. Columns go by number, in the order in which they are inserted: by name
+// a row costs half as much again.
 
 const APPEND_EVENTS: &str = "
     INSERT INTO audit_events (id, time_us, kind, session, user_name, login, node, client_address, detail)
-    SELECT value ->> 'id', value ->> 'time_us', value ->> 'kind', value ->> 'session', value ->> 'user',
-           value ->> 'login', value ->> 'node', value ->> 'client_address', value ->> 'detail'
+    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7,
+           value ->> 8
     FROM json_each(?1) WHERE true
     ON CONFLICT (id) DO NOTHING";
 
@@ -20,9 +22,8 @@ const APPEND_EVENTS: &str = "
 const UPDATE_SESSIONS: &str = "
     INSERT INTO sessions
         (id, user_name, login, node, kind, start_us, end_us, bytes, status, object, client_address)
-    SELECT value ->> 'id', value ->> 'user', value ->> 'login', value ->> 'node', value ->> 'kind',
-           value ->> 'start_us', value ->> 'end_us', value ->> 'bytes', value ->> 'status', value ->> 'object',
-           value ->> 'client_address'
+    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7,
+           value ->> 8, value ->> 9, value ->> 10
     FROM json_each(?1) WHERE true
     ON CONFLICT (id) DO UPDATE SET
         kind = CASE excluded.kind WHEN '' THEN sessions.kind ELSE excluded.kind END,
@@ -48,13 +49,13 @@ pub(super) async fn record(
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     if !events.is_empty() {
         sqlx::query(APPEND_EVENTS)
-            .bind(array(events))
+            .bind(array(events, event_row))
             .execute(&mut *transaction)
             .await?;
     }
     if !sessions.is_empty() {
         sqlx::query(UPDATE_SESSIONS)
-            .bind(array(sessions))
+            .bind(array(sessions, session_row))
             .execute(&mut *transaction)
             .await?;
     }
@@ -68,6 +69,39 @@ pub(super) async fn interrupt_live(connection: &mut SqliteConnection) -> Result<
     rows.iter().map(session_of).collect()
 }
 
-fn array<T: Serialize>(rows: &[T]) -> String {
-    serde_json::to_string(rows).expect("rows of strings and numbers always have a JSON form")
+/// The columns of `APPEND_EVENTS`, in its order.
+fn event_row(event: &AuditEvent) -> impl Serialize {
+    (
+        &event.id,
+        signed(event.time_us),
+        &event.kind,
+        &event.session,
+        &event.user,
+        &event.login,
+        &event.node,
+        &event.client_address,
+        &event.detail,
+    )
+}
+
+/// The columns of `UPDATE_SESSIONS`, in its order.
+fn session_row(session: &Session) -> impl Serialize {
+    (
+        &session.id,
+        &session.user,
+        &session.login,
+        &session.node,
+        &session.kind,
+        signed(session.start_us),
+        signed(session.end_us),
+        signed(session.bytes),
+        u8::from(session.status),
+        &session.object,
+        &session.client_address,
+    )
+}
+
+fn array<'r, T, R: Serialize>(rows: &'r [T], row: impl Fn(&'r T) -> R) -> String {
+    let rows: Vec<R> = rows.iter().map(row).collect();
+    serde_json::to_string(&rows).expect("rows of strings and numbers always have a JSON form")
 }
