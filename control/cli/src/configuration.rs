@@ -120,13 +120,20 @@ impl Configuration {
 
     /// Parses a document; the error is one line that names the place.
     fn parse(text: &str) -> Result<Self, String> {
-        toml::from_str(text).map_err(|error: toml::de::Error| {
+        let read: Self = toml::from_str(text).map_err(|error: toml::de::Error| {
             let line = error
                 .span()
                 .map(|span| 1 + text[..span.start].matches('\n').count());
             let message = error.message().trim().replace('\n', ", ");
             line.map_or_else(|| message.clone(), |line| format!("line {line}: {message}"))
-        })
+        })?;
+        if read.listen.is_empty() {
+            return Err(
+                "got no address in `listen` while expecting one or more: leave the key out for the default"
+                    .into(),
+            );
+        }
+        Ok(read)
     }
 }
 
@@ -230,6 +237,7 @@ mod tests {
             ("login_grace = \"0s\"", "no time at all"),
             ("workers = 0", "one per core"),
             ("listen = [\"here\"]", "socket address"),
+            ("listen = []", "leave the key out"),
             ("io = \"kqueue\"", "uring"),
             ("recording = { exec_output_limit = \"64MB\" }", "64MiB"),
             ("recording = { exec_output_limit = true }", "64MiB"),

@@ -72,8 +72,8 @@ pub(crate) fn sentence(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain() {
         let text = cause.to_string();
-        // Many errors repeat their source's text at their own end.
-        if line.ends_with(&text) {
+        // Many errors tell their source's text within their own.
+        if line.contains(&text) {
             continue;
         }
         if !line.is_empty() {

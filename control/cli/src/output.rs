@@ -28,10 +28,9 @@ impl Write for Stdout {
 }
 
 fn closed(error: io::Error) -> io::Error {
-    if error.kind() == io::ErrorKind::BrokenPipe {
-        io::Error::other(OutputClosed)
-    } else {
-        error
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => io::Error::other(OutputClosed),
+        kind => io::Error::new(kind, format!("standard output cannot be written: {error}")),
     }
 }
 
