@@ -1,6 +1,7 @@
 //! The single arrow between the two halves: schema, generated types, the control interface.
 
 mod control_plane;
+mod redacted;
 
 pub use control_plane::{BoxFuture, ControlError, ControlPlane};
 

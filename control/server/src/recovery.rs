@@ -36,8 +36,8 @@ async fn has_ended(shared: &Shared, session: &Session) -> Result<bool, StoreErro
 
 fn end_of(session: Session) -> AuditEvent {
     AuditEvent {
-        // Not drawn: should two runs both come to this, the event is still one.
-        id: format!("{}.interrupted", session.id),
+        // The id that the data plane gives this event: should both come to write it, it is still one.
+        id: format!("{}-end", session.id),
         time_us: session.end_us,
         kind: SESSION_END.to_owned(),
         session: session.id,
