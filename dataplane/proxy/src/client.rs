@@ -35,7 +35,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, socket: TcpStream, client: Socket
         Arc::clone(&worker.shared.toward_clients),
         Arc::clone(&worker.shared.host_keys.load()),
     );
-    let hop = HopStream::new(socket, transport, worker.clock, Rc::clone(&worker.spare));
+    let hop = HopStream::new(socket, transport, worker.clock, Rc::clone(&worker.supplies));
     let mut received = Received::new(Arc::clone(&worker.pool));
     hop.start();
 

@@ -10,7 +10,7 @@ use std::{
 use monoio::net::TcpStream;
 use rustix::net::SendFlags;
 use tokio::sync::Notify;
-use weir_crypto::random::SystemRandom;
+use weir_crypto::random::PooledRandom;
 use weir_ssh::{Env, Event, Hop, Packet, Timestamp};
 
 use crate::{
@@ -27,7 +27,7 @@ pub(crate) struct HopStream {
     clock: Clock,
     hop: RefCell<Hop>,
     outgoing: RefCell<Outgoing>,
-    spare: Rc<SpareBuffers>,
+    supplies: Rc<Supplies>,
     /// The peer takes no more bytes; what is still sealed for it is dropped.
     broken: Cell<bool>,
     /// Rung when packets may be sealed again after a key exchange.
@@ -64,13 +64,13 @@ pub(crate) enum Incoming {
 }
 
 impl HopStream {
-    pub(crate) fn new(socket: TcpStream, hop: Hop, clock: Clock, spare: Rc<SpareBuffers>) -> Self {
+    pub(crate) fn new(socket: TcpStream, hop: Hop, clock: Clock, supplies: Rc<Supplies>) -> Self {
         Self {
             socket,
             clock,
             hop: RefCell::new(hop),
             outgoing: RefCell::default(),
-            spare,
+            supplies,
             broken: Cell::new(false),
             keys_changed: Notify::new(),
         }
@@ -83,11 +83,11 @@ impl HopStream {
     /// One step of the state machine; what it seals is queued for sending.
     pub(crate) fn step<R>(&self, step: impl FnOnce(&mut Hop, &mut Env<'_>, &mut Vec<u8>) -> R) -> R {
         let mut outgoing = self.outgoing.borrow_mut();
-        outgoing.provide(&self.spare);
-        let mut random = SystemRandom;
+        outgoing.provide(&self.supplies);
+        let mut random = self.supplies.random.borrow_mut();
         let mut env = Env {
             now: self.clock.now(),
-            random: &mut random,
+            random: &mut *random,
         };
         step(&mut self.hop.borrow_mut(), &mut env, &mut outgoing.bytes)
     }
@@ -123,7 +123,7 @@ impl HopStream {
                 Err(_) => self.broken.set(true),
             }
         }
-        outgoing.give_back(&self.spare);
+        outgoing.give_back(&self.supplies);
     }
 
     /// Waits until everything sealed has been sent, or can never be.
@@ -264,36 +264,39 @@ impl Outgoing {
         self.bytes.len() - self.sent
     }
 
-    fn provide(&mut self, spare: &SpareBuffers) {
+    fn provide(&mut self, supplies: &Supplies) {
         if self.bytes.capacity() == 0 {
-            self.bytes = spare.take();
+            self.bytes = supplies.take();
         }
     }
 
     /// Everything is sent, or never will be: the buffer serves another hop.
-    fn give_back(&mut self, spare: &SpareBuffers) {
+    fn give_back(&mut self, supplies: &Supplies) {
         self.sent = 0;
         if self.bytes.capacity() > 0 {
-            spare.put(std::mem::take(&mut self.bytes));
+            supplies.put(std::mem::take(&mut self.bytes));
         }
     }
 }
 
-/// Transmit buffers of one core that hold nothing at the moment.
-///
-/// A hop has one only while something is sealed and not yet sent. How much that can be is bounded for each hop:
-/// nothing is read for it meanwhile.
+/// What the hops of one core share.
 #[derive(Default)]
-pub(crate) struct SpareBuffers(RefCell<Vec<Vec<u8>>>);
+pub(crate) struct Supplies {
+    /// Transmit buffers that hold nothing at the moment. A hop has one only while something is sealed and not yet
+    /// sent; how much that can be is bounded for each hop, since nothing is read for it meanwhile.
+    buffers: RefCell<Vec<Vec<u8>>>,
+    /// For padding and cookies; every packet takes some, and the system's generator is a call each time.
+    random: RefCell<PooledRandom>,
+}
 
-impl SpareBuffers {
+impl Supplies {
     fn take(&self) -> Vec<u8> {
-        self.0.borrow_mut().pop().unwrap_or_default()
+        self.buffers.borrow_mut().pop().unwrap_or_default()
     }
 
     fn put(&self, mut buffer: Vec<u8>) {
         buffer.clear();
-        let mut spare = self.0.borrow_mut();
+        let mut spare = self.buffers.borrow_mut();
         if spare.len() < SPARE_BUFFERS && buffer.capacity() <= SPARE_BYTES {
             spare.push(buffer);
         }

@@ -217,7 +217,7 @@ impl Route<'_> {
     ) -> Result<(HopStream, Received), UpstreamError> {
         let check = self.host_key_policy().at(Clock::wall_secs());
         let transport = Hop::client(Arc::clone(&worker.shared.toward_targets), Box::new(check));
-        let hop = HopStream::new(socket, transport, worker.clock, Rc::clone(&worker.spare));
+        let hop = HopStream::new(socket, transport, worker.clock, Rc::clone(&worker.supplies));
         let mut received = Received::new(Arc::clone(&worker.pool));
         hop.start();
         while !matches!(

@@ -7,16 +7,14 @@ use monoio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 use tracing::{debug, error, warn};
 
-use crate::{
-    buffer::BufferPool, client, clock::Clock, config::IoMode, hop_stream::SpareBuffers, shared::Shared,
-};
+use crate::{buffer::BufferPool, client, clock::Clock, config::IoMode, hop_stream::Supplies, shared::Shared};
 
 /// What the connections of one core have in common; nothing of it is shared with other cores but `shared`.
 pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) clock: Clock,
     pub(crate) pool: Arc<BufferPool>,
-    pub(crate) spare: Rc<SpareBuffers>,
+    pub(crate) supplies: Rc<Supplies>,
     /// Rung when the connections that are left must end.
     ending: Notify,
     connections: Cell<usize>,
@@ -87,7 +85,7 @@ async fn serve(
         clock: shared.clock,
         shared,
         pool: BufferPool::new(POOLED_BUFFERS),
-        spare: Rc::default(),
+        supplies: Rc::default(),
         ending: Notify::new(),
         connections: Cell::new(0),
         idle: Notify::new(),
