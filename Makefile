@@ -32,7 +32,7 @@ help: ## list the targets
 .PHONY: demo
 demo: ## a throwaway world to log in to; RUN='uname -a' does one recorded session and exits
 	@.ci/need $(DEMO_NEEDS)
-	@$(CARGO) build --quiet -p weir-cli
+	@$(CARGO) build -p weir-cli
 	@exec "$$($(CARGO) metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/debug/weir" \
 		demo $${RUN:+--run "$$RUN"}
 

@@ -11,6 +11,7 @@ mod sshd;
 mod world;
 
 use std::collections::HashSet;
+use std::convert::Infallible;
 use std::fs::File;
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -29,7 +30,7 @@ use crate::arguments::{Demo, Format};
 use crate::client::{Admin, LOOK_AGAIN};
 use crate::command::recordings;
 use crate::configuration::{Configuration, Log, LogFormat, Recording};
-use crate::failure::refusal;
+use crate::failure::{self, refusal};
 use crate::service::Service;
 use crate::signals::Signals;
 use crate::{logging, process};
@@ -50,16 +51,45 @@ pub(crate) fn run(demo: &Demo) -> anyhow::Result<()> {
         .tempdir()
         .context("no temporary directory")?;
     let log = dir.path().join("weir.log");
-    let outcome = stage(demo, dir.path(), &log, runtime, &mut signals);
-    if outcome.is_err() {
+    let ending = stage(demo, dir.path(), &log, runtime, &mut signals);
+    if ending
+        .as_ref()
+        .is_err_and(|error| !failure::is_output_closed(error))
+    {
         tail("weir", &log);
         tail("sshd", &dir.path().join("sshd.log"));
     }
-    outcome
+    match ending? {
+        Ending::Done(done) => {
+            ensure!(
+                done.status.success(),
+                "the command {:?} itself ended with {}",
+                done.command,
+                done.status
+            );
+            Ok(())
+        }
+        Ending::Interrupted if demo.run.is_some() => bail!("interrupted before the demonstration was over"),
+        Ending::Interrupted => Ok(()),
+    }
+}
+
+/// How a demonstration that nothing went wrong in came to its end.
+enum Ending {
+    /// The one session was had, replayed and found intact.
+    Done(Done),
+    /// By a signal, which is how one that waits for somebody to log in always ends.
+    Interrupted,
 }
 
 /// The demonstration between the making of its directory and the removal.
-fn stage(demo: &Demo, dir: &Path, log: &Path, runtime: Runtime, signals: &mut Signals) -> anyhow::Result<()> {
+fn stage(
+    demo: &Demo,
+    dir: &Path,
+    log: &Path,
+    runtime: Runtime,
+    signals: &mut Signals,
+) -> anyhow::Result<Ending> {
     let level = Log {
         level: "info".to_owned(),
         format: LogFormat::Text,
@@ -80,33 +110,31 @@ fn stage(demo: &Demo, dir: &Path, log: &Path, runtime: Runtime, signals: &mut Si
     };
     let service = Service::start(&data, &configuration)?;
     let address = *service.addresses().first().context("weir listens nowhere")?;
-    let result = runtime.block_on(async {
+    let ending = runtime.block_on(async {
         let play = async {
             let world = World::create(dir, &data, address).await?;
             match &demo.run {
-                Some(command) => once(&world, command).await.map(Some),
-                None => invite(&world).await.map(|()| None),
+                Some(command) => once(&world, command).await.map(Ending::Done),
+                None => invite(&world).await.map(|never| match never {}),
             }
         };
         tokio::select! {
             biased;
-            () = signals.any() => match &demo.run {
-                Some(_) => bail!("interrupted before the demonstration was over"),
-                None => Ok(None),
-            },
-            result = play => result,
+            () = signals.any() => Ok(Ending::Interrupted),
+            ending = play => ending,
         }
     });
     // With it goes the connection to the control plane, whose end would otherwise wait for it. Replay and verification
     // are commands of their own, with an event loop of their own.
     drop(runtime);
-    let result = match result {
-        Ok(Some(session)) => review(&data, &session),
-        Ok(None) => Ok(()),
-        Err(error) => Err(error),
-    };
+    let ending = ending.and_then(|ending| {
+        if let Ending::Done(done) = &ending {
+            review(&data, done)?;
+        }
+        Ok(ending)
+    });
     service.shutdown();
-    result
+    ending
 }
 
 /// What the session that was run came to.
@@ -158,17 +186,11 @@ fn review(data: &Path, done: &Done) -> anyhow::Result<()> {
     drop(out);
     say("is it as it was written?");
     recordings::judge(data, done.id.clone(), false)?;
-    ensure!(
-        done.status.success(),
-        "the command {:?} itself ended with {}",
-        done.command,
-        done.status
-    );
     Ok(())
 }
 
 /// Says what to type, and then what was recorded, until a signal comes.
-async fn invite(world: &World) -> anyhow::Result<()> {
+async fn invite(world: &World) -> anyhow::Result<Infallible> {
     let weir = std::env::current_exe()?;
     let weir = weir.display();
     let data = world.data().display();
@@ -222,7 +244,7 @@ fn tail(whose: &str, log: &Path) {
     let lines: Vec<_> = text.lines().collect();
     let _ = writeln!(io::stderr(), "-- the end of {whose}'s log");
     for line in lines.iter().skip(lines.len().saturating_sub(15)) {
-        let _ = writeln!(io::stderr(), "{}", crate::failure::printable(line));
+        let _ = writeln!(io::stderr(), "{}", failure::printable(line));
     }
 }
 

@@ -84,7 +84,8 @@ pub(crate) fn sentence(error: &anyhow::Error) -> String {
     printable(&line)
 }
 
-fn is_output_closed(error: &anyhow::Error) -> bool {
+/// Whether the command ended because nobody reads its output any more.
+pub(crate) fn is_output_closed(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause
             .downcast_ref::<io::Error>()

@@ -112,6 +112,14 @@ pub(crate) fn judge(data: &Path, id: String, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn counted(chunks: u64) -> String {
+    if chunks == 1 {
+        "1 chunk".to_owned()
+    } else {
+        format!("{chunks} chunks")
+    }
+}
+
 impl Verdict {
     fn new(id: &str, report: &Report) -> Self {
         let mut findings: Vec<_> = report.findings.iter().map(ToString::to_string).collect();
@@ -139,9 +147,9 @@ impl Verdict {
         if self.intact {
             writeln!(
                 out,
-                "{} is intact: {} chunks, {} stored, {}, signed by a data plane of this cluster",
+                "{} is intact: {}, {} stored, {}, signed by a data plane of this cluster",
                 self.id,
-                self.chunks,
+                counted(self.chunks),
                 size(stored_bytes),
                 self.status.unwrap_or("without an end"),
             )?;
