@@ -16,7 +16,7 @@ FUZZ_SECONDS ?= 10
 CARGO ?= cargo
 BUILD_NEEDS := cc:gcc,libc6-dev
 DEMO_NEEDS := $(BUILD_NEEDS) sshd:openssh-server ssh:openssh-client
-TEST_NEEDS := $(DEMO_NEEDS) sftp:openssh-client rsync:rsync git:git tmux:tmux python3:python3 g++:g++
+TEST_NEEDS := $(DEMO_NEEDS) c++:g++ setpriv:util-linux sftp:openssh-client rsync:rsync git:git tmux:tmux python3:python3 g++:g++
 
 # $(call step,NAME,COMMAND): one step of `make test`, with the time it took. The first that fails ends the run.
 define step
@@ -71,9 +71,9 @@ bench: ## Criterion benches
 	@$(CARGO) bench -p weir-bench
 
 .PHONY: compare
-compare: ## one table: Weir beside a direct connection and other relays, measured now
+compare: ## one table, measured now: Weir beside a direct connection and other relays (ARGS=--help)
 	@.ci/need $(TEST_NEEDS)
-	@bench/compare
+	@bench/compare $(ARGS)
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZ_SECONDS=10
