@@ -106,7 +106,7 @@ pub(crate) fn judge(data: &Path, id: String, json: bool) -> anyhow::Result<()> {
     }
     out.flush()?;
     anyhow::ensure!(
-        report.is_intact(),
+        verdict.intact,
         "recording {id} is not as it was written: keep it and its data plane's log for whoever investigates"
     );
     Ok(())
