@@ -209,6 +209,7 @@ fn listen(
             address: asked,
             source,
         };
+        refuse_a_taken(asked).map_err(failed)?;
         let mut address = asked;
         for listeners in &mut listeners {
             let listener = listen_on(address).map_err(failed)?;
@@ -221,20 +222,30 @@ fn listen(
     Ok((bound, listeners))
 }
 
+/// `SO_REUSEPORT` would also let a second process of the same user in, and the kernel spread the users over both.
+fn refuse_a_taken(address: SocketAddr) -> std::io::Result<()> {
+    socket_for(address)?.bind(&address.into())
+}
+
 fn listen_on(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = socket_for(address)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn socket_for(address: SocketAddr) -> std::io::Result<socket2::Socket> {
     let socket = socket2::Socket::new(
         socket2::Domain::for_address(address),
         socket2::Type::STREAM.cloexec(),
         Some(socket2::Protocol::TCP),
     )?;
-    socket.set_reuse_port(true)?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 /// Connections that wait to be accepted, per listener; the kernel takes `net.core.somaxconn` if that is less.
