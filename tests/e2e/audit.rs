@@ -81,8 +81,23 @@ fn a_failed_sign_in_names_the_key_and_the_reason() {
     make_key(&world.path("stranger"), "ed25519");
     let seen = world
         .job("ssh")
-        .args(["-F", "config", "-o", "CertificateFile=none", "-i", "stranger"])
-        .args(["-o", "IdentityFile=stranger", "target", "true"])
+        .args([
+            "-F",
+            "none",
+            "-i",
+            "stranger",
+            "-o",
+            "IdentitiesOnly=yes",
+            "-o",
+            "BatchMode=yes",
+        ])
+        .args([
+            "-o",
+            "UserKnownHostsFile=known_hosts",
+            "-p",
+            &world.address().port().to_string(),
+        ])
+        .args(["-l", &world.user(), "127.0.0.1", "true"])
         .run()
         .ended_with(255);
     assert!(seen.err().contains("Permission denied (publickey)"), "{seen}");

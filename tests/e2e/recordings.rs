@@ -53,7 +53,9 @@ fn a_terminal_is_recorded_with_its_resizes_and_without_what_was_typed() {
     let mut terminal = Terminal::start(["ssh", "-F", &world.path_text("config"), "target"], 30, 90);
     terminal.type_in("PS1=; stty -echo; echo rea''dy\n");
     terminal.expect("ready");
-    terminal.type_in("read secret\nhunter2-hunter2\necho len=${#secret}\n");
+    terminal.type_in("read -p 'who are''you? ' secret; echo len=${#secret}\n");
+    terminal.expect("who areyou? ");
+    terminal.type_in("hunter2-hunter2\n");
     terminal.expect("len=15");
     terminal.resize(41, 121);
     terminal.type_in("until [ \"$(stty size)\" = '41 121' ]; do sleep 0.02; done; echo resi''zed\n");

@@ -7,11 +7,9 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use weir_crypto::aes_gcm::AesGcm;
+use weir_ca::KeyEncryptionKey;
 
 use crate::world::World;
-
-const NONCE_BYTES: usize = 12;
 
 /// Decrypts the key of the authority for `purpose` (`user`, `host`, `openssh`); gives an OpenSSH key file.
 pub fn take(world: &World, purpose: &str) -> PathBuf {
@@ -20,14 +18,10 @@ pub fn take(world: &World, purpose: &str) -> PathBuf {
         .trim()
         .split_once(' ')
         .expect("a name and hexadecimal digits");
-    let mut sealed = hex(sealed);
-    // version (1) ‖ nonce (12) ‖ ciphertext ‖ tag (16)
-    let (head, ciphertext) = sealed.split_at_mut(1 + NONCE_BYTES);
-    let nonce = <[u8; NONCE_BYTES]>::try_from(&head[1..]).expect("twelve bytes");
     let key = fs::read_to_string(world.weir().data().join("control.key")).expect("the key-encryption key");
-    let associated = format!("weir sealed secret\0authority\0{name}");
-    let opened = AesGcm::new(&hex(key.trim())).open_in_place(&nonce, associated.as_bytes(), ciphertext);
-    let text = opened.unwrap_or_else(|_| panic!("the secret of authority {name:?} is sealed otherwise"));
+    let key = hex(key.trim()).try_into().expect("32 bytes");
+    let opened = KeyEncryptionKey::new(&key).open(name, &hex(sealed));
+    let text = opened.unwrap_or_else(|error| panic!("authority {name:?}: {error}"));
     let file = world.write(&format!("{purpose}-authority"), &*text);
     fs::set_permissions(&file, Permissions::from_mode(0o600)).expect("our own file");
     file

@@ -1,1 +1,38 @@
 //! End-to-end: real OpenSSH clients and servers, bad input, faults.
+//!
+//! A [`World`] is a directory with everything in it that a login needs: a throwaway `sshd` on
+//! loopback, `weir up` in front of it, a user with a signed certificate, and an `ssh_config` in which
+//! the host `target` is that `sshd` behind Weir. [`World::direct`] is the same without Weir: a claim
+//! about transparency is made against both, so that a claim which real OpenSSH does not keep shows at
+//! once as a fault of the test.
+//!
+//! Three rules keep the suite honest. Nothing outlives its test: each child is tied to its parent and
+//! killed by its id. Nothing hangs: whatever is awaited has a limit, and what was typed and seen is
+//! printed when it passes. Nothing sleeps to be right: conditions are polled until they hold.
+//!
+//! What is tested can be chosen by the environment:
+//!
+//! | variable | meaning |
+//! |---|---|
+//! | `WEIR_BINARIES` | directory of `weir` and `weir-load`; default: where the test itself was built |
+//! | `WEIR_TESTS_CONFIG` | lines for Weir's configuration file: `io = "epoll"` |
+//! | `PATH` | another `ssh`, found there first |
+//! | `WEIR_TESTS_SSHD` | another `sshd`; default `/usr/sbin/sshd` |
+//! | `WEIR_TESTS_SSHD_OPTIONS` | lines for its `sshd_config` |
+//! | `WEIR_TESTS_KEEP` | the directory of a world whose test fails is kept |
+
+pub mod authority;
+pub mod peer;
+pub mod process;
+pub mod sshd;
+pub mod terminal;
+pub mod wait;
+pub mod weir;
+pub mod wire;
+pub mod world;
+
+pub use process::{Job, Outcome, Running};
+pub use terminal::Terminal;
+pub use wait::{eventually, eventually_within};
+pub use weir::{Session, Weir};
+pub use world::World;

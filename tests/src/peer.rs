@@ -125,16 +125,16 @@ impl Peer {
 
     /// The next message of the layers above the transport; `None` at the connection's end.
     pub fn message(&mut self) -> Option<Vec<u8>> {
-        loop {
+        while self.ending.is_none() {
             match self.hear()? {
                 Heard::Message(payload) => return Some(payload),
                 Heard::Ready => {}
                 Heard::Disconnected { reason, text } => {
                     self.ending = Some(Ending::Disconnect { reason, text });
-                    return None;
                 }
             }
         }
+        None
     }
 
     /// Opens a session channel with this window and runs `command` in it; gives the server's number of the channel.

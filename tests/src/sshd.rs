@@ -34,7 +34,9 @@ impl Sshd {
         let config = dir.join("sshd_config");
         fs::write(&config, configuration(port, keys, options)).expect("sshd_config");
         let log = dir.join("log");
-        let job = Job::new("/usr/sbin/sshd").args(["-D", "-e", "-f"]).arg(&config);
+        // Outside PATH for many users, and sshd insists on an absolute path.
+        let program = std::env::var_os("WEIR_TESTS_SSHD").unwrap_or_else(|| "/usr/sbin/sshd".into());
+        let job = Job::new(program).args(["-D", "-e", "-f"]).arg(&config);
         let mut daemon = Daemon::start(job, &log);
         eventually("sshd listens", || {
             let alive = daemon.is_running();
@@ -90,6 +92,7 @@ fn configuration(port: u16, keys: &[HostKey], options: &[String]) -> String {
         );
     }
     lines.push(format!("Port {port}"));
+    lines.extend(std::env::var("WEIR_TESTS_SSHD_OPTIONS"));
     lines.extend(DEFAULTS.iter().map(|line| (*line).to_owned()));
     lines.join("\n") + "\n"
 }

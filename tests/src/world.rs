@@ -310,6 +310,9 @@ impl World {
 
     fn start_weir(&mut self, config: &[String]) {
         let mut args = Vec::new();
+        // First, so that keys do not fall into a table.
+        let given = std::env::var("WEIR_TESTS_CONFIG").into_iter();
+        let config: Vec<String> = given.chain(config.iter().cloned()).collect();
         if !config.is_empty() {
             let file = self.write("weir.toml", config.join("\n") + "\n");
             args = vec![
@@ -318,6 +321,13 @@ impl World {
             ];
         }
         self.weir = Some(Weir::start(&self.path("D"), free_port(), &args));
+    }
+
+    /// Starts Weir again on the same data and address, after it has ended.
+    pub fn restart_weir(&mut self) {
+        let port = self.weir().address().port();
+        self.weir = None;
+        self.weir = Some(Weir::start(&self.path("D"), port, &[]));
     }
 
     fn start_direct(&mut self, options: &[String]) {
