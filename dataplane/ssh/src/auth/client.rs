@@ -125,7 +125,15 @@ enum State {
 impl ClientAuth {
     /// For a connection whose keys are installed. `session_id` and `host_key` (the blob that the server showed in the
     /// first key exchange) are the hop's.
+    ///
+    /// # Panics
+    /// If `session_id` or `host_key` is empty: a signature over no session could be shown on any connection.
     pub fn new(user: &str, credential: Credential, session_id: &[u8], host_key: &[u8]) -> ClientAuth {
+        assert!(
+            !session_id.is_empty(),
+            "authentication begins on a connection that has exchanged keys"
+        );
+        assert!(!host_key.is_empty(), "the server has shown a host key");
         ClientAuth {
             state: State::AwaitAccept,
             user: user.to_owned(),

@@ -60,6 +60,9 @@ pub enum ProofError {
     UserNotVerified,
 }
 
+/// RFC 4253 §7.2: the session identifier is an exchange hash, and the weakest hash in use is SHA-256.
+const MIN_SESSION_ID_LEN: usize = 32;
+
 /// What the one who verifies a proof knows by himself.
 pub struct ProofCheck<'a> {
     /// Seconds since 1970.
@@ -84,6 +87,12 @@ pub fn verify_proof(
     let malformed = |problem: WireError| ProofError::Malformed(problem.to_string());
     let mut reader = Reader::new(&request.signed_data);
     let session_id = reader.string().map_err(malformed)?;
+    // One proof stands for one session, so the name of the session must be one that no two sessions have.
+    if session_id.len() < MIN_SESSION_ID_LEN {
+        return Err(ProofError::Malformed(
+            "its session identifier is shorter than a SHA-256 hash".into(),
+        ));
+    }
     // The signed request lacks the signature, which is the last thing in a message: with one appended it is the message.
     let mut message = reader.rest().to_vec();
     message.put_string(&request.signature);

@@ -165,6 +165,9 @@ impl ServerAuth {
     /// `session_id` and `host_key` (the blob that the client was shown in the first key exchange) are the hop's;
     /// `max_tries` bounds refused requests, as sshd's `MaxAuthTries` does (6 there); `banner` is sent at the first
     /// request.
+    ///
+    /// # Panics
+    /// If `session_id` or `host_key` is empty: a signature over no session would stand for every connection.
     pub fn new(
         session_id: &[u8],
         client: IpAddr,
@@ -172,6 +175,11 @@ impl ServerAuth {
         max_tries: u32,
         banner: Option<String>,
     ) -> ServerAuth {
+        assert!(
+            !session_id.is_empty(),
+            "authentication begins on a connection that has exchanged keys"
+        );
+        assert!(!host_key.is_empty(), "the client was shown a host key");
         ServerAuth {
             state: State::AwaitService,
             session_id: session_id.to_vec(),

@@ -392,25 +392,26 @@ fn lists_beyond_their_bounds_are_refused() {
 #[test]
 fn a_flipped_bit_anywhere_in_a_certificate_is_refused() {
     let rich = |key: PublicKey| request(&key).force_command("id").extension("permit-pty");
+    let refused = |certificate: &Certificate, bit: usize| {
+        let mut flipped = certificate.blob().to_vec();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        // Trusts whoever is named, so that the signature alone decides.
+        let checked =
+            Certificate::parse(&flipped).and_then(|parsed| parsed.check_user("root", NOW, CLIENT, |_| true));
+        assert!(
+            checked.is_err(),
+            "bit {bit} under {}",
+            certificate.authority().key_type()
+        );
+    };
+    // Each bit under the fastest authority, one bit of each byte under the others.
+    for key in [user_key(), signing_key("rsa").public_key().clone()] {
+        let certificate = rich(key).sign(&signing_key("ed25519"), &mut SystemRandom);
+        (0..certificate.blob().len() * 8).for_each(|bit| refused(&certificate, bit));
+    }
     for authority in signing_keys() {
-        for key in [user_key(), signing_key("rsa").public_key().clone()] {
-            let certificate = rich(key).sign(&authority, &mut SystemRandom);
-            let blob = certificate.blob();
-            for bit in 0..blob.len() * 8 {
-                let mut flipped = blob.to_vec();
-                flipped[bit / 8] ^= 1 << (bit % 8);
-                let Ok(parsed) = Certificate::parse(&flipped) else {
-                    continue;
-                };
-                // Trusts whoever is named, so that the signature alone decides.
-                let checked = parsed.check_user("root", NOW, CLIENT, |_| true);
-                assert!(
-                    checked.is_err(),
-                    "bit {bit} of {}",
-                    authority.public_key().key_type()
-                );
-            }
-        }
+        let certificate = rich(user_key()).sign(&authority, &mut SystemRandom);
+        (0..certificate.blob().len()).for_each(|byte| refused(&certificate, byte * 8 + byte % 8));
     }
 }
 

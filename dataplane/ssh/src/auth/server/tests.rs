@@ -635,6 +635,72 @@ fn the_proof_convinces_somebody_who_was_not_there() {
 }
 
 #[test]
+fn what_the_key_signed_for_another_purpose_is_no_proof() {
+    let key = signing_key("ed25519");
+    let certificate = good_certificate(&key);
+    let attempt = Attempt::new(&certificate);
+    let prove = |signed_data: Vec<u8>| {
+        let signature = key.sign_with_best(&signed_data);
+        verify(
+            certificate.blob(),
+            &SignedRequest {
+                signed_data,
+                signature,
+            },
+            NOW,
+        )
+    };
+    let request = |session: &[u8]| {
+        let mut signed_data = Vec::new();
+        signed_data.put_string(session);
+        write_public_key(
+            &mut signed_data,
+            USER,
+            true,
+            attempt.algorithm,
+            certificate.blob(),
+            None,
+        );
+        signed_data
+    };
+    prove(request(&[7; 32])).unwrap();
+    // Sessions that are not told apart, a signed file (PROTOCOL.sshsig), an exchange hash, a request without a session.
+    for session in [&[][..], &[7; 31]] {
+        assert!(matches!(prove(request(session)), Err(ProofError::Malformed(_))));
+    }
+    let file = [b"SSHSIG", &request(&[7; 32])[..]].concat();
+    assert!(matches!(prove(file), Err(ProofError::Malformed(_))));
+    assert!(matches!(prove(vec![7; 32]), Err(ProofError::Malformed(_))));
+    assert!(matches!(
+        prove(request(&[7; 32])[36..].to_vec()),
+        Err(ProofError::Malformed(_))
+    ));
+}
+
+#[test]
+#[should_panic(expected = "has exchanged keys")]
+fn a_connection_without_a_session_identifier_authenticates_nobody() {
+    ServerAuth::new(b"", CLIENT, HOST_KEY, 6, None);
+}
+
+#[test]
+fn a_host_certificate_lets_nobody_in() {
+    let key = signing_key("ed25519");
+    let host = CertificateRequest::new(
+        CertificateType::Host,
+        key.public_key().clone(),
+        "web1",
+        NOW - 60..NOW + 60,
+    );
+    let attempt = Attempt::new(&issue(host.principal("root")));
+    let why = refusal(&mut server(), &attempt.signed_by(&key));
+    assert!(matches!(
+        why,
+        Refusal::Certificate(CertificateError::WrongType { .. })
+    ));
+}
+
+#[test]
 fn what_is_no_signed_request_for_a_login_proves_nothing() {
     let key = signing_key("ed25519");
     let certificate = good_certificate(&key);
