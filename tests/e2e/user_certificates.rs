@@ -9,24 +9,31 @@ use weir_tests::{World, authority, eventually};
 
 /// What `ssh-keygen` is to sign, and a word of the reason for which it is refused.
 const REFUSED: &[(&str, &str, &str)] = &[
-    ("expired", "-n LOGIN -V 20200101:20210101", "expired"),
+    (
+        "expired",
+        "-n LOGIN -V 20200101:20210101",
+        "certificate expired at 2021-01-01",
+    ),
     (
         "not yet valid",
         "-n LOGIN -V 20400101:20410101",
-        "not valid before",
+        "certificate is not valid before 2040-01-01",
     ),
-    ("wrong principal", "-n somebody-else", "principal"),
-    ("no principal", "", "principal"),
-    ("wrong type", "-h -n LOGIN", "host certificate"),
+    (
+        "wrong principal",
+        "-n somebody-else",
+        "certificate is for somebody-else while expecting",
+    ),
+    ("no principal", "", "certificate names no principals"),
     (
         "wrong source address",
         "-n LOGIN -O source-address=10.0.0.0/8",
-        "127.0.0.1",
+        "certificate may not be used from 127.0.0.1",
     ),
     (
         "unknown critical option",
         "-n LOGIN -O critical:no-such-option=x",
-        "no-such-option",
+        "unknown critical option",
     ),
 ];
 
@@ -82,25 +89,29 @@ fn a_plain_key_is_refused() {
     scene.refused("plain key", "certificate");
 }
 
-/// By our own client: OpenSSH's does not offer a certificate whose signature is wrong.
 #[test]
 fn an_altered_certificate_is_refused() {
     let scene = Scene::new();
     scene.certify(&scene.user_authority(), "-n LOGIN");
-    let certificate = Certificate::from_openssh(scene.world.read("mine-cert.pub").trim()).unwrap();
-    let mut blob = certificate.blob().to_vec();
+    let mut blob = scene.certificate().blob().to_vec();
     let at = blob
         .windows(5)
         .position(|window| window == b"alice")
         .expect("the key id");
     blob[at..at + 5].copy_from_slice(b"malfi");
-    let altered = Certificate::parse(&blob).unwrap();
-    let key = SigningKey::from_openssh(&scene.world.read("mine")).unwrap();
-    let told = scene.told("signature");
-    let verdict = Peer::connect(scene.world.address())
-        .authenticate(&scene.world.user(), Credential::certified(key, altered).unwrap());
-    assert!(matches!(verdict, ClientStep::Failed(_)), "{verdict:?}");
-    scene.expect_told("altered", "signature", told);
+    scene.refused_to_our_client("altered", &Certificate::parse(&blob).unwrap(), "signature");
+}
+
+#[test]
+fn a_host_certificate_is_no_users() {
+    let scene = Scene::new();
+    scene.certify(&scene.user_authority(), "-h -n LOGIN");
+    let certificate = scene.certificate();
+    scene.refused_to_our_client(
+        "wrong type",
+        &certificate,
+        "got a host certificate while expecting a user certificate",
+    );
 }
 
 /// A certificate is good until its end and not a second longer.
@@ -184,6 +195,20 @@ impl Scene {
                 .iter()
                 .all(|session| session.has_ended())
         );
+    }
+
+    /// As [`Scene::refused`], by our own client: OpenSSH's offers no certificate whose signature or type is wrong.
+    fn refused_to_our_client(&self, flaw: &str, certificate: &Certificate, word: &str) {
+        let told = self.told(word);
+        let key = SigningKey::from_openssh(&self.world.read("mine")).unwrap();
+        let credential = Credential::certified(key, certificate.clone()).unwrap();
+        let verdict = Peer::connect(self.world.address()).authenticate(&self.world.user(), credential);
+        assert!(matches!(verdict, ClientStep::Failed(_)), "{flaw}: {verdict:?}");
+        self.expect_told(flaw, word, told);
+    }
+
+    fn certificate(&self) -> Certificate {
+        Certificate::from_openssh(self.world.read("mine-cert.pub").trim()).unwrap()
     }
 
     /// How often `word` stands in refusals of the log, and of the audit log.
