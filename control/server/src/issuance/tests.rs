@@ -144,7 +144,7 @@ fn signed_data(person: &Person, user_name: &str) -> Vec<u8> {
     static SESSIONS: AtomicU32 = AtomicU32::new(0);
     let mut data = Vec::new();
     data.put_string(format!(
-        "session identifier {}",
+        "session identifier {:032}",
         SESSIONS.fetch_add(1, Ordering::Relaxed)
     ));
     data.put_u8(msg::USERAUTH_REQUEST);
