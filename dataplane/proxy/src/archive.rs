@@ -1,8 +1,8 @@
 //! The archive's thread: puts finished recordings together and into the object store, and reports them.
 //!
-//! Order for each: into the store, reported, its side file deleted, the recorder told, which marks it in the spool and
-//! frees its segments. A crash in between leaves the recording in the spool, so that the next start does it again with
-//! the same bytes under the same name.
+//! Order for each: into the store, reported, durable there together with others, its side file deleted, the recorder
+//! told, which marks it in the spool and frees its segments. A crash in between leaves the recording in the spool, so
+//! that the next start does it again with the same bytes under the same name.
 //!
 //! What the store does not take is tried again for as long as the process lives; meanwhile it stays in the spool and
 //! costs disk, not sessions.
@@ -25,10 +25,10 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload, path::Path as ObjectPath};
 use tokio::sync::{mpsc, watch};
 use ulid::Ulid;
-use weir_record::{End, Signer};
+use weir_record::{End, MAX_CHUNK_LEN, Signer};
 
 use self::side::Sides;
-use crate::recorder::{Finished, Handover, Message, OnFinished, URGENT};
+use crate::recorder::{Finished, Handover, Message, OnFinished, SyncStore, TIMED, URGENT};
 use crate::spool::frame::Location;
 use crate::spool::segment::{self, Have, Origin, Segment};
 
@@ -39,6 +39,12 @@ const PART_LEN: usize = 8 * 1024 * 1024;
 /// Between attempts; doubled up to the second.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
+/// Recordings that are made durable in the store together, the bytes from which there need not be as many, and how
+/// long the first of them waits for others.
+const TOGETHER: usize = 256;
+const TOGETHER_LEN: u64 = 64 * 1024 * 1024;
+const TOGETHER_WAIT: Duration = Duration::from_secs(2);
+
 /// The recorder's handle to the thread.
 pub(crate) struct Archive(mpsc::UnboundedSender<Job>);
 
@@ -46,6 +52,7 @@ pub(crate) struct Setup {
     /// The spool's directory.
     pub(crate) dir: PathBuf,
     pub(crate) store: Arc<dyn ObjectStore>,
+    pub(crate) sync_store: Option<SyncStore>,
     pub(crate) signer: Signer,
     pub(crate) on_finished: OnFinished,
     pub(crate) handover: Arc<Handover>,
@@ -129,6 +136,7 @@ impl Archive {
 struct Shelf {
     dir: PathBuf,
     store: Arc<dyn ObjectStore>,
+    sync_store: Option<SyncStore>,
     on_finished: OnFinished,
     handover: Arc<Handover>,
     sides: Sides,
@@ -148,16 +156,20 @@ async fn run(setup: Setup, mut jobs: mpsc::UnboundedReceiver<Job>) {
             left.clear();
         }
     }
+    // Of an earlier process's recordings, those that it still takes to let go of its segments.
     let mut recovering = waiting.len();
     let shelf = Rc::new(Shelf {
         dir: setup.dir,
         store: setup.store,
+        sync_store: setup.sync_store,
         on_finished: setup.on_finished,
         handover: setup.handover,
         sides,
         closing,
     });
     let mut uploads = FuturesUnordered::new();
+    let mut stored: Vec<Stored> = Vec::new();
+    let mut pause = std::pin::pin!(tokio::time::sleep(Duration::ZERO));
     let mut is_closing = false;
     loop {
         if recovering == 0 {
@@ -169,7 +181,13 @@ async fn run(setup: Setup, mut jobs: mpsc::UnboundedReceiver<Job>) {
         {
             uploads.push(Rc::clone(&shelf).finish(upload));
         }
-        if is_closing && uploads.is_empty() {
+        let is_last = is_closing && uploads.is_empty();
+        let is_much = stored.len() >= TOGETHER
+            || stored.iter().map(|one| one.object_bytes).sum::<u64>() >= TOGETHER_LEN;
+        if is_much || ((is_last || shelf.sync_store.is_none()) && !stored.is_empty()) {
+            recovering -= shelf.let_go(&mut stored).await;
+        }
+        if is_last {
             drop(shelf.handover.send(Message::ArchiveClosed, URGENT));
             return;
         }
@@ -193,23 +211,27 @@ async fn run(setup: Setup, mut jobs: mpsc::UnboundedReceiver<Job>) {
                 // The recorder's thread is gone without a farewell.
                 None => return,
             },
-            Some(outcome) = uploads.next() => recovering -= usize::from(outcome == Outcome::Recovered),
+            Some(done) = uploads.next() => {
+                if stored.is_empty() {
+                    pause.as_mut().reset(tokio::time::Instant::now() + TOGETHER_WAIT);
+                }
+                stored.extend(done);
+            }
+            () = pause.as_mut(), if !stored.is_empty() => recovering -= shelf.let_go(&mut stored).await,
         }
     }
 }
 
-#[derive(PartialEq, Eq)]
-enum Outcome {
-    Stored,
-    /// Stored, and one fewer that an earlier process left.
-    Recovered,
-    /// Left in the spool.
-    GivenUp,
+/// A recording that the store has taken.
+struct Stored {
+    session: Ulid,
+    object_bytes: u64,
+    is_recovered: bool,
 }
 
 impl Shelf {
-    /// Brings a recording into the store, however long that takes.
-    async fn finish(self: Rc<Self>, upload: Upload) -> Outcome {
+    /// Brings a recording into the store, however long that takes; `None` if it is left in the spool.
+    async fn finish(self: Rc<Self>, upload: Upload) -> Option<Stored> {
         let object = object_path(upload.session, upload.started_us);
         let mut backoff = BACKOFF.0;
         let object_bytes = loop {
@@ -223,7 +245,7 @@ impl Shelf {
             let closed = std::pin::pin!(closing.wait_for(|closing| *closing));
             let pause = std::pin::pin!(tokio::time::sleep(backoff));
             if let Either::Left(_) = select(closed, pause).await {
-                return Outcome::GivenUp;
+                return None;
             }
             backoff = (backoff * 2).min(BACKOFF.1);
         };
@@ -243,16 +265,30 @@ impl Shelf {
             status: upload.end.status,
             recovered: upload.recovered_us.is_some(),
         });
-        self.sides.delete(upload.session);
-        drop(
-            self.handover
-                .send(Message::Archived(upload.session), crate::recorder::TIMED),
-        );
-        if upload.recovered_us.is_some() {
-            Outcome::Recovered
-        } else {
-            Outcome::Stored
+        Some(Stored {
+            session: upload.session,
+            object_bytes,
+            is_recovered: upload.recovered_us.is_some(),
+        })
+    }
+
+    /// Makes the stored recordings durable and gives back what they hold in the spool. Returns how many of them an
+    /// earlier process had left. If the store cannot be synced, the spool keeps them until the next start.
+    async fn let_go(&self, stored: &mut Vec<Stored>) -> usize {
+        if let Some(sync) = self.sync_store.clone() {
+            let synced = tokio::task::spawn_blocking(move || sync()).await;
+            if let Err(err) = synced.unwrap_or_else(|panic| Err(io::Error::other(panic))) {
+                tracing::warn!(error = %err, "the store cannot be synced: finished recordings stay in the spool too");
+                // They are in the store: the worst of forgetting them here is that the next start puts them there again.
+                stored.clear();
+                return 0;
+            }
         }
+        let recovered = stored.iter().filter(|one| one.is_recovered).count();
+        let sessions: Vec<_> = stored.drain(..).map(|one| one.session).collect();
+        sessions.iter().for_each(|session| self.sides.delete(*session));
+        drop(self.handover.send(Message::Archived(sessions), TIMED));
+        recovered
     }
 
     /// Returns the object's length.
@@ -308,7 +344,6 @@ struct Parts<'a> {
     frames: std::vec::IntoIter<Location>,
     segment: Option<(u32, Segment)>,
     end: &'a [u8],
-    payload: Vec<u8>,
 }
 
 impl<'a> Parts<'a> {
@@ -327,7 +362,6 @@ impl<'a> Parts<'a> {
             frames: frames.into_iter(),
             segment: None,
             end: &upload.end_bytes,
-            payload: Vec::new(),
         })
     }
 
@@ -337,7 +371,8 @@ impl<'a> Parts<'a> {
 
     /// The next part: the whole rest if that is short, else [`PART_LEN`] and at most one chunk more.
     fn next(&mut self) -> io::Result<Bytes> {
-        let mut part = Vec::new();
+        let few = self.side.is_none() && self.frames.len() * MAX_CHUNK_LEN < PART_LEN;
+        let mut part = Vec::with_capacity(if few { 4096 } else { PART_LEN + MAX_CHUNK_LEN });
         if let Some(file) = &mut self.side {
             let read = io::Read::read_to_end(&mut io::Read::take(file, PART_LEN as u64), &mut part)?;
             if read < PART_LEN {
@@ -356,10 +391,7 @@ impl<'a> Parts<'a> {
                 self.segment = Some((location.segment, segment));
             }
             if let Some((_, segment)) = &self.segment {
-                segment
-                    .frame(location.offset, &mut self.payload)?
-                    .ok_or(io::ErrorKind::InvalidData)?;
-                part.extend_from_slice(&self.payload);
+                segment.payload(location.offset, &mut part)?;
             }
         }
         if part.len() < PART_LEN {

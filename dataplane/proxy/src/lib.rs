@@ -86,10 +86,8 @@ impl DataPlane {
         if !view.settings.proxy_checks_host_keys {
             warn!("proxy_checks_host_keys is false: targets are not checked, anybody may stand in for them");
         }
-        // The spool lets go of a recording once the store has it.
         let store = LocalFileSystem::new_with_prefix(&config.recordings)
-            .map_err(|e| StartError::Recorder(e.to_string()))?
-            .with_fsync(true);
+            .map_err(|e| StartError::Recorder(e.to_string()))?;
         let recorder = recorder::start(&config, io, Arc::new(store), Arc::clone(&control))?;
         let shared = Arc::new(Shared {
             clock: Clock::start(),

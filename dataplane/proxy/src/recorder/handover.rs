@@ -92,8 +92,8 @@ pub(crate) enum Message {
         id: SessionId,
         status: Status,
     },
-    /// From the archive: this one is in the store and reported.
-    Archived(Ulid),
+    /// From the archive: these are in the store, durable there, and reported.
+    Archived(Vec<Ulid>),
     /// From the archive: of these sessions all that the segments up to `through` hold has been copied out of them.
     Copied {
         through: u32,
@@ -321,3 +321,5 @@ impl Handover {
 
 /// Who is told of finished recordings.
 pub(crate) type OnFinished = Box<dyn Fn(Finished) + Send>;
+/// Makes durable what the store has taken.
+pub(crate) type SyncStore = Arc<dyn Fn() -> std::io::Result<()> + Send + Sync>;

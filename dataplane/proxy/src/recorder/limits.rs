@@ -43,7 +43,9 @@ impl Limits {
     }
 
     pub(super) fn terminal(&mut self, channel: u32) {
-        self.channel(channel).has_terminal = true;
+        if self.limit > 0 {
+            self.channel(channel).has_terminal = true;
+        }
     }
 
     /// Whether any of the stream's next bytes will be recorded.
@@ -95,6 +97,8 @@ impl Limits {
             .iter()
             .position(|c| c.number == number)
             .unwrap_or_else(|| {
+                // One channel is what most sessions have.
+                self.channels.reserve_exact(1);
                 self.channels.push(Channel {
                     number,
                     has_terminal: false,

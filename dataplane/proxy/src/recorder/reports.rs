@@ -8,7 +8,7 @@ use weir_api::ControlPlane;
 use weir_api::dataplane::{AuditEvent, SessionRecord, SessionStatus};
 use weir_record::Status;
 
-use super::{Finished, Recorder, RecorderConfig, SpoolIo};
+use super::{Finished, Recorder, RecorderConfig, SpoolIo, sync_directory};
 use crate::clock::Clock;
 use crate::config::{IoMode, ProxyConfig};
 use crate::error::StartError;
@@ -23,9 +23,14 @@ pub(crate) fn start(
     control: Arc<dyn ControlPlane>,
 ) -> Result<Recorder, StartError> {
     let key = identity::recording_key(config)?;
+    let sync_store = sync_directory(&config.recordings).map_err(|source| StartError::File {
+        path: config.recordings.clone(),
+        source,
+    })?;
     let on_finished = Box::new(move |finished| report(&*control, &finished));
     let recorder = Recorder::start(RecorderConfig {
         flush_interval: config.flush_interval,
+        sync_store: Some(sync_store),
         io: match (config.io, io) {
             (IoMode::Uring, _) => SpoolIo::Uring,
             (_, IoMode::Epoll) => SpoolIo::Plain,

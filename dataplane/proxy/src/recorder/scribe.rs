@@ -117,7 +117,8 @@ struct Scribe {
     signer: Signer,
     flush_interval: Duration,
     packer: Packer,
-    sessions: HashMap<SessionId, Session>,
+    /// Boxed: a table's empty places are many and should be small.
+    sessions: HashMap<SessionId, Box<Session>>,
     /// Sessions with events that are in no chunk yet.
     pending: Vec<SessionId>,
     buffers: Vec<Vec<u8>>,
@@ -241,7 +242,7 @@ impl Scribe {
             }
             Message::Begin { id, begin } => self.begin(id, *begin),
             Message::End { id, status } => self.end(id, status),
-            Message::Archived(session) => self.archived(session),
+            Message::Archived(sessions) => sessions.into_iter().for_each(|session| self.archived(session)),
             Message::Copied { through, sessions } => self.copied(through, &sessions),
             Message::NotCopied => self.is_copying = false,
             Message::Shutdown => {
@@ -291,7 +292,7 @@ impl Scribe {
             trail: Trail::default(),
         };
         self.segments.follow(&mut session.trail, location);
-        self.sessions.insert(id, session);
+        self.sessions.insert(id, Box::new(session));
         let fields = meta.encode();
         let mut payload = Vec::with_capacity(fields.len());
         Event::Meta(Fields::new(&fields)).encode_payload(&mut payload);

@@ -621,6 +621,37 @@ fn what_the_store_did_not_take_before_shutdown_comes_with_the_next_start() {
 }
 
 #[test]
+fn the_spool_keeps_a_recording_until_the_store_is_synced() {
+    let root = tempfile::tempdir().unwrap();
+    let (sender, finished) = mpsc::channel();
+    let mut config = config(root.path(), &Options::default(), sender);
+    let directory = sync_directory(&root.path().join("store")).unwrap();
+    let (synced, syncs) = mpsc::channel();
+    let synced = Mutex::new(synced);
+    config.sync_store = Some(Arc::new(move || {
+        synced.lock().unwrap().send(()).unwrap();
+        directory()
+    }));
+    let recorder = Recorder::start(config).unwrap();
+    let recipients = Recipients::parse(&[RECIPIENT]).unwrap();
+    for number in 0..3 {
+        recorder
+            .begin(&meta(number), &recipients, 0)
+            .unwrap()
+            .finish(Status::Complete);
+    }
+    for _ in 0..3 {
+        finished.recv_timeout(SOON).unwrap();
+    }
+    assert!(syncs.try_recv().is_err(), "each is reported before");
+    recorder.shutdown();
+    assert_eq!(syncs.try_iter().count(), 1, "one for all");
+    let again = world(root.path(), &Options::default());
+    again.recorder.shutdown();
+    assert_eq!(again.finished.try_iter().count(), 0);
+}
+
+#[test]
 fn any_object_store_will_do() {
     let root = tempfile::tempdir().unwrap();
     let (sender, finished) = mpsc::channel();

@@ -111,6 +111,19 @@ impl Segment {
         Ok(whole.then_some(head))
     }
 
+    /// Appends the payload of the frame at `offset`, which is known to stand there.
+    pub(crate) fn payload(&self, offset: u32, out: &mut Vec<u8>) -> io::Result<()> {
+        let (head, _) = self.numbered_head(offset)?.ok_or(io::ErrorKind::InvalidData)?;
+        let start = out.len();
+        out.resize(start + head.len as usize, 0);
+        let at = offset.saturating_add(u32::try_from(HEAD_LEN).expect("a head is short"));
+        if read_full(&self.file, &mut out[start..], at)? {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::InvalidData.into())
+        }
+    }
+
     /// Gives every frame from the front to the first that is not whole.
     pub(crate) fn scan(
         &self,
