@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
-use weir_record::{Entry, Event, ReadError, Reader, Unlock};
+use weir_record::{Entry, Event, Reader, Stream, Unlock};
 
 use crate::arguments::Play;
 use crate::client::converse;
@@ -19,43 +19,36 @@ pub(crate) fn run(data: &Path, play: Play) -> anyhow::Result<()> {
     let (header, recording) = Recording::open(data, play.id.clone(), "loading")?;
     let mut reader = Reader::open(recording, Unlock::Key(&header.key()?))?;
     let mut tracks = Tracks::default();
-    loop {
+    // What was recorded before a fault is as good as ever: it is played, and the fault told after it.
+    let ended = loop {
         match reader.next_entry() {
             Ok(Some(entry)) => tracks.add(&entry),
-            Ok(None) => break,
-            // What was recorded before is as good as ever.
-            Err(cut @ ReadError::Cut { .. }) => {
-                let _ = writeln!(io::stderr(), "{cut}: playing what there is");
-                break;
-            }
-            Err(error) => return Err(error.into()),
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error),
         }
-    }
+    };
     drop(reader);
 
     let chosen = tracks.choose(play.channel);
     if chosen.is_empty() {
-        let _ = writeln!(
-            io::stderr(),
-            "nothing was printed that could be played: `weir recordings export {} --format json` shows what happened",
-            play.id
-        );
-        return Ok(());
-    }
-    if !watched {
+        let hint = "`weir recordings export ID --format json` shows what happened";
+        let _ = writeln!(io::stderr(), "nothing was printed that could be played: {hint}");
+    } else if watched {
+        let reel = tracks.reel(&chosen, play.idle_limit);
+        drop(tracks);
+        converse(player::play(reel, play.speed))?;
+    } else {
         let _ = writeln!(
             io::stderr(),
             "standard output is no terminal: written at full speed"
         );
         let mut out = stdout();
-        for piece in tracks.pieces(&chosen) {
+        for piece in tracks.pieces(&chosen).filter(|piece| !piece.is_note) {
             out.write_all(&tracks.bytes[piece.bytes.clone()])?;
         }
-        return Ok(out.flush()?);
+        out.flush()?;
     }
-    let reel = tracks.reel(&chosen, play.idle_limit);
-    drop(tracks);
-    converse(player::play(reel, play.speed))
+    Ok(ended?)
 }
 
 /// All that was printed, with the channel that printed it.
@@ -73,6 +66,8 @@ struct Piece {
     at: Duration,
     track: usize,
     bytes: Range<usize>,
+    /// Weir's own words, which nobody printed.
+    is_note: bool,
 }
 
 /// One channel, from its first event to its close.
@@ -91,7 +86,7 @@ impl Tracks {
         self.end = self.end.max(entry.at);
         match entry.event {
             Event::Meta(_) => {}
-            Event::Output(data) | Event::ErrorOutput(data) => self.print(entry, data),
+            Event::Output(data) | Event::ErrorOutput(data) => self.print(entry, data, false),
             Event::Terminal { columns, rows, .. } => {
                 let track = self.track(entry.channel);
                 self.tracks[track].has_terminal = true;
@@ -106,14 +101,14 @@ impl Tracks {
                 self.tracks[track].is_subsystem = true;
             }
             Event::LimitReached {
-                stream: weir_record::Stream::Output | weir_record::Stream::ErrorOutput,
+                stream: Stream::Output | Stream::ErrorOutput,
                 limit,
             } => {
                 let note = format!(
                     "\n[weir: what came after the first {} was not recorded]\n",
                     size(limit)
                 );
-                self.print(entry, note.as_bytes());
+                self.print(entry, note.as_bytes(), true);
             }
             Event::Closed => {
                 self.open.remove(&entry.channel);
@@ -122,7 +117,7 @@ impl Tracks {
         }
     }
 
-    fn print(&mut self, entry: &Entry<'_>, data: &[u8]) {
+    fn print(&mut self, entry: &Entry<'_>, data: &[u8], is_note: bool) {
         let track = self.track(entry.channel);
         self.tracks[track].printed = true;
         let begin = self.bytes.len();
@@ -131,6 +126,7 @@ impl Tracks {
             at: entry.at,
             track,
             bytes: begin..self.bytes.len(),
+            is_note,
         });
     }
 
