@@ -30,6 +30,8 @@ pub(crate) struct SessionLog {
     waiting: Vec<Waiting>,
     /// For the index: what the session turned out to be.
     kind: &'static str,
+    /// For the index until the recording is in the store: bytes of data that went to the recorder.
+    recorded_bytes: u64,
 }
 
 enum Waiting {
@@ -81,6 +83,7 @@ impl SessionLog {
             recording,
             waiting: Vec::new(),
             kind: "none",
+            recorded_bytes: 0,
         };
         let start = log
             .subject
@@ -101,9 +104,13 @@ impl SessionLog {
             return Ok(());
         };
         let (channel, stream) = (tap.channel, stream(tap.stream));
+        let wanted = recording.wants(channel.0, stream);
+        if wanted {
+            self.recorded_bytes += tap.range.len() as u64;
+        }
         if let Some(position) = position
             && (tap.range.len() >= LEND || !self.waiting.is_empty())
-            && recording.wants(channel.0, stream)
+            && wanted
         {
             let range = position + tap.range.start..position + tap.range.end;
             self.waiting.push(Waiting::Data {
@@ -173,6 +180,7 @@ impl SessionLog {
         let mut row = self.subject.row(self.kind);
         row.end_us = end_us;
         row.status = status.into();
+        row.bytes = self.recorded_bytes;
         let detail = json!({
             "reason": why,
             "interactive": self.kind == TERMINAL,
