@@ -29,7 +29,28 @@ use crate::{
 const MAX_AUTH_TRIES: u32 = 6;
 
 /// Serves one client to its end.
-pub(crate) async fn serve(worker: &Rc<Worker>, socket: TcpStream, client: SocketAddr) {
+///
+/// The phases before the session are boxed: their memory is given back when they are over, and what stays for hours is
+/// the session's own.
+pub(crate) async fn serve(worker: &Rc<Worker>, socket: TcpStream, address: SocketAddr) {
+    let Some(client) = Box::pin(welcome(worker, socket, address)).await else {
+        return;
+    };
+    if let Some(session) = Box::pin(session::begin(worker, client)).await {
+        session.run(worker).await;
+    }
+}
+
+/// A client whose user has signed in.
+pub(crate) struct Client {
+    pub(crate) hop: HopStream,
+    pub(crate) received: Received,
+    pub(crate) address: SocketAddr,
+    pub(crate) authenticated: Authenticated,
+}
+
+/// Exchanges keys and lets the user sign in; `None` when nothing came of it.
+async fn welcome(worker: &Rc<Worker>, socket: TcpStream, address: SocketAddr) -> Option<Box<Client>> {
     Counters::count(&worker.shared.counters.accepted);
     let transport = Hop::server(
         Arc::clone(&worker.shared.toward_clients),
@@ -41,7 +62,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, socket: TcpStream, client: Socket
 
     let signed_in = {
         let _stranger = worker.stranger();
-        let sign_in = std::pin::pin!(sign_in(worker, &hop, &mut received, client));
+        let sign_in = std::pin::pin!(sign_in(worker, &hop, &mut received, address));
         let grace = worker.shared.config.login_grace;
         let in_time = std::pin::pin!(monoio::time::timeout(grace, sign_in));
         match select(in_time, std::pin::pin!(worker.ending())).await {
@@ -53,11 +74,17 @@ pub(crate) async fn serve(worker: &Rc<Worker>, socket: TcpStream, client: Socket
     match signed_in {
         Ok(authenticated) => {
             hop.step(|hop, _, _| hop.set_authenticated());
-            session::run(worker, hop, received, client, authenticated).await;
+            Some(Box::new(Client {
+                hop,
+                received,
+                address,
+                authenticated,
+            }))
         }
         Err(end) => {
             Counters::count(&worker.shared.counters.unauthenticated);
-            end.close(worker, &hop, client);
+            end.close(worker, &hop, address);
+            None
         }
     }
 }

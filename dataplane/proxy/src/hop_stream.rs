@@ -5,6 +5,7 @@ use std::{
     io,
     os::fd::{AsRawFd, BorrowedFd},
     rc::Rc,
+    time::Duration,
 };
 
 use monoio::net::TcpStream;
@@ -139,6 +140,12 @@ impl HopStream {
         }
     }
 
+    /// As [`Self::sent`], but no longer than `limit`; false where that was not enough. Boxed, since a session comes
+    /// here once, when it ends, and would otherwise hold the room for it all its life.
+    pub(crate) async fn sent_within(&self, limit: Duration) -> bool {
+        Box::pin(monoio::time::timeout(limit, self.sent())).await.is_ok()
+    }
+
     /// Waits until the peer has sent something, or has gone.
     pub(crate) async fn readable(&self) -> Result<(), HopEnd> {
         Ok(self.socket.readable(false).await?)
@@ -231,7 +238,7 @@ impl HopStream {
     }
 
     /// Time left until `due`.
-    pub(crate) fn until(&self, due: Timestamp) -> std::time::Duration {
+    pub(crate) fn until(&self, due: Timestamp) -> Duration {
         self.clock.until(due)
     }
 

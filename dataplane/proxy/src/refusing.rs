@@ -31,7 +31,7 @@ pub(crate) async fn run(
         Either::Left((Ok(end), _)) => debug!(%end, "refused client left"),
         Either::Left((Err(_), _)) | Either::Right(_) => {
             client.disconnect(DisconnectReason::ByApplication, reason);
-            drop(monoio::time::timeout(PATIENCE, client.sent()).await);
+            client.sent_within(PATIENCE).await;
         }
     }
 }

@@ -127,11 +127,11 @@ impl Relaying {
 
     /// Relays until a hop ends, then delivers what it had sent and closes the other.
     pub(crate) async fn run(
-        self,
+        &self,
         worker: &Rc<Worker>,
-        from_client: Received,
-        from_target: Received,
-    ) -> (RelayEnd, SessionLog) {
+        from_client: &mut Received,
+        from_target: &mut Received,
+    ) -> RelayEnd {
         let end = {
             let upward = std::pin::pin!(self.pump(Side::Client, from_client));
             let downward = std::pin::pin!(self.pump(Side::Target, from_target));
@@ -147,20 +147,25 @@ impl Relaying {
             }
         };
         self.say_goodbye(&end).await;
-        (end, self.state.into_inner().log)
+        end
+    }
+
+    /// What is left of a session that has ended.
+    pub(crate) fn into_log(self) -> SessionLog {
+        self.state.into_inner().log
     }
 
     /// Moves packets away from one hop until it ends.
-    async fn pump(&self, from: Side, mut received: Received) -> RelayEnd {
+    async fn pump(&self, from: Side, received: &mut Received) -> RelayEnd {
         let mut parked = None;
         loop {
             // Registered before the look at the keys, so that a change in between is not missed.
             let keys_changed = self.hop(from.other()).keys_changed();
-            let progress = match self.take_packets(from, &mut received, parked.take()) {
+            let progress = match self.take_packets(from, received, parked.take()) {
                 Ok(progress) => progress,
                 Err(end) => {
                     // What this hop had sent before it ended is delivered first.
-                    drop(monoio::time::timeout(DELIVERY, self.hop(from.other()).sent()).await);
+                    self.hop(from.other()).sent_within(DELIVERY).await;
                     return end;
                 }
             };
@@ -180,7 +185,7 @@ impl Relaying {
                     self.while_sending(own, keys_changed).await;
                 }
                 Progress::Drained => {
-                    if let Err(end) = self.while_sending(own, own.read(&mut received)).await {
+                    if let Err(end) = self.while_sending(own, own.read(received)).await {
                         return self.ended(from, end);
                     }
                 }
@@ -413,7 +418,7 @@ impl Relaying {
             if *told == Told::Both || end.side != Some(side) {
                 let hop = self.hop(side);
                 hop.disconnect(*reason, text);
-                if monoio::time::timeout(FAREWELL, hop.sent()).await.is_err() {
+                if !hop.sent_within(FAREWELL).await {
                     debug!(%side, "peer did not take the last bytes");
                 }
             }

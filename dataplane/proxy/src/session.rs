@@ -1,6 +1,6 @@
 //! One session: where to, whether, recorded how, and what became of it.
 
-use std::{net::SocketAddr, rc::Rc};
+use std::rc::Rc;
 
 use futures_util::future::{Either, select};
 use serde_json::json;
@@ -14,8 +14,9 @@ use weir_ssh::auth::server::Authenticated;
 use crate::{
     access::Access,
     audit::Subject,
+    client::Client,
     clock::Clock,
-    hop_stream::{HopEnd, HopStream},
+    hop_stream::HopEnd,
     receive::Received,
     refusing,
     relaying::{RelayEnd, Relaying},
@@ -64,14 +65,22 @@ impl Rejection {
     }
 }
 
-/// Runs the session of a user who has signed in, to its end.
-pub(crate) async fn run(
-    worker: &Rc<Worker>,
-    client: HopStream,
-    mut received: Received,
-    address: SocketAddr,
-    authenticated: Authenticated,
-) {
+/// A session whose target has let the user in.
+pub(crate) struct Session {
+    subject: Subject,
+    relaying: Relaying,
+    from_client: Received,
+    from_target: Received,
+}
+
+/// Opens the way to the target that the user named. Whoever gets none is told why, and that is the end: `None`.
+pub(crate) async fn begin(worker: &Rc<Worker>, client: Box<Client>) -> Option<Box<Session>> {
+    let Client {
+        hop: client,
+        mut received,
+        address,
+        authenticated,
+    } = *client;
     let (login, node) =
         weir_policy::split_user_name(authenticated.user()).unwrap_or((authenticated.user(), ""));
     let id = Ulid::generate();
@@ -93,7 +102,8 @@ pub(crate) async fn run(
             Either::Left((opened, _)) => opened,
             Either::Right((end, _)) => {
                 info!(session = subject.session, user = subject.user, %end, "client left before its session began");
-                return report_departure(worker, &subject, &end);
+                report_departure(worker, &subject, &end);
+                return None;
             }
         }
     };
@@ -112,9 +122,12 @@ pub(crate) async fn run(
                 session = subject.session, user = subject.user, login = subject.login, node = subject.node,
                 client = %subject.client, "session started"
             );
-            let relaying = Relaying::new(client, upstream.hop, relay, access, log, upstream.slot);
-            let (end, log) = relaying.run(worker, received, upstream.received).await;
-            finish(&subject, &end, log);
+            Some(Box::new(Session {
+                subject,
+                relaying: Relaying::new(client, upstream.hop, relay, access, log, upstream.slot),
+                from_client: received,
+                from_target: upstream.received,
+            }))
         }
         Err(rejection) => {
             Counters::count(&worker.shared.counters.rejected);
@@ -128,7 +141,19 @@ pub(crate) async fn run(
             worker.shared.control.report(vec![event], Vec::new());
             relay.refuse(rejection.refusal());
             refusing::run(worker, &client, received, relay, &reason).await;
+            None
         }
+    }
+}
+
+impl Session {
+    /// Relays to the end, and writes down how it came.
+    pub(crate) async fn run(mut self: Box<Self>, worker: &Rc<Worker>) {
+        let end = self
+            .relaying
+            .run(worker, &mut self.from_client, &mut self.from_target)
+            .await;
+        finish(&self.subject, &end, self.relaying.into_log());
     }
 }
 
