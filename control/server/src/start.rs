@@ -1,6 +1,7 @@
 //! From a data directory to a running control plane.
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use object_store::ObjectStore;
@@ -113,6 +114,7 @@ impl Plan {
             started_us: now_us(),
             embedded_key,
             abandoned: Mutex::new(abandoned),
+            is_stopping: AtomicBool::new(false),
         })
     }
 
