@@ -21,6 +21,28 @@ fn at_sign_and_percent_sign_name_the_same_target() {
 }
 
 #[test]
+fn a_style_is_the_targets_to_understand() {
+    let world = World::builder().sshd("LogLevel DEBUG1").start();
+    let (login, port) = (world.login(), world.weir().address().port());
+    world
+        .bash(&format!(
+            "ssh -F config -p {port} -l {login}:totp@web1 127.0.0.1 true"
+        ))
+        .succeed();
+    // sshd writes the name down before it cuts the style off: it came as it was typed.
+    let log = world.sshd().log();
+    let request = format!("userauth-request for user {login}:totp service ssh-connection method publickey");
+    assert!(log.contains(&request), "{log}");
+    assert_eq!(world.weir().only_session().text("login"), world.login());
+}
+
+#[test]
+fn a_target_may_name_itself_in_its_operators_language() {
+    let world = World::builder().sshd("VersionAddendum Grüße").start();
+    assert_eq!(world.exec("echo ok").succeed().out(), "ok\n");
+}
+
+#[test]
 fn the_index_names_user_login_and_node() {
     let world = World::start();
     world.exec("true").succeed();

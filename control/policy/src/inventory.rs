@@ -130,12 +130,21 @@ fn insert(by_name: &mut HashMap<Box<str>, Entry>, name: &str, rank: Rank, node: 
 /// Login and target of a user name as typed: `root@web1`, or `root%web1` where the client's own grammar takes the `@`.
 ///
 /// The last `@` divides, since a login may have one of its own (`user@domain@web1`); `%` divides only a name
-/// without any `@`. `None` where either side is missing.
+/// without any `@`. `None` where either side is missing. A style (`root:totp@web1`) is not part of the login: sshd cuts
+/// it off before it looks for the account; see [`styled_login`].
 pub fn split_user_name(user_name: &str) -> Option<(&str, &str)> {
-    let (login, target) = user_name
-        .rsplit_once('@')
-        .or_else(|| user_name.rsplit_once('%'))?;
+    let (login, target) = divide(user_name)?;
+    let login = login.split_once(':').map_or(login, |(login, _style)| login);
     (!login.is_empty() && !target.is_empty()).then_some((login, target))
+}
+
+/// The login of a user name as typed with its style, which is for the target to understand.
+pub fn styled_login(user_name: &str) -> Option<&str> {
+    divide(user_name).map(|(login, _target)| login)
+}
+
+fn divide(user_name: &str) -> Option<(&str, &str)> {
+    user_name.rsplit_once('@').or_else(|| user_name.rsplit_once('%'))
 }
 
 #[cfg(test)]
@@ -197,6 +206,12 @@ mod tests {
             split_user_name("root@fe80::1%eth0"),
             Some(("root", "fe80::1%eth0"))
         );
+        assert_eq!(split_user_name("root:totp@web1"), Some(("root", "web1")));
+        assert_eq!(split_user_name("root:a:b%web1"), Some(("root", "web1")));
+        assert_eq!(split_user_name("root@fe80::1"), Some(("root", "fe80::1")));
+        assert_eq!(styled_login("root:a:b%web1"), Some("root:a:b"));
+        assert_eq!(styled_login("root@fe80::1"), Some("root"));
+        assert_eq!(split_user_name(":totp@web1"), None);
         assert_eq!(split_user_name("root"), None);
         assert_eq!(split_user_name("root@"), None);
         assert_eq!(split_user_name("@web1"), None);

@@ -12,7 +12,7 @@ mod role;
 mod set;
 
 pub use grant::{Deny, Feature, FeatureSet, Grant, Record, Rule};
-pub use inventory::{Labels, Node, split_user_name};
+pub use inventory::{Labels, Node, split_user_name, styled_login};
 pub use role::{Role, RoleError};
 pub use set::{PolicySet, User};
 

@@ -194,7 +194,7 @@ async fn open(
         authenticated,
         view: &view,
         node,
-        login,
+        login: weir_policy::styled_login(authenticated.user()).unwrap_or(login),
     };
     let upstream = route.open(worker).await?;
     // The recording is opened before the first byte of the session passes.
