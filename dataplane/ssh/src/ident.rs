@@ -55,11 +55,11 @@ pub(crate) fn printable(bytes: &[u8], limit: usize) -> String {
 }
 
 fn ident(line: &[u8], consumed: usize) -> Result<Line<'_>, Misbehaviour> {
-    // RFC 4253 §4.2: "MUST consist of printable US-ASCII characters" and spaces before comments.
+    // RFC 4253 §4.2: "MUST consist of printable US-ASCII characters" and spaces before comments. OpenSSH asks for none of
+    // that and sends its operator's `VersionAddendum` as it stands, so text in UTF-8 is taken; what could act on a
+    // terminal is not.
     match std::str::from_utf8(line) {
-        Ok(ident) if line.iter().all(|byte| matches!(byte, b' '..=b'~')) => {
-            Ok(Line::Ident { consumed, ident })
-        }
+        Ok(ident) if !ident.chars().any(char::is_control) => Ok(Line::Ident { consumed, ident }),
         _ => Err(not_an_ident(line)),
     }
 }
@@ -173,12 +173,24 @@ mod tests {
     }
 
     #[test]
+    fn an_operators_own_words_need_not_be_ascii() {
+        let line = "SSH-2.0-OpenSSH_9.2p1 Grüße\r\n";
+        let ident = "SSH-2.0-OpenSSH_9.2p1 Grüße";
+        let consumed = line.len();
+        assert_eq!(
+            read_server_line(line.as_bytes()),
+            Ok(Line::Ident { consumed, ident })
+        );
+    }
+
+    #[test]
     fn control_characters_are_no_part_of_an_ident() {
         for bad in [
             &b"SSH-2.0-x\0y\n"[..],
             b"SSH-2.0-\x1b[2J\n",
             b"SSH-2.0-\xff\n",
             b"SSH-2.0-x\r\r\n",
+            "SSH-2.0-x\u{9b}2J\n".as_bytes(),
         ] {
             assert!(
                 matches!(read_client_line(bad), Err(Misbehaviour::Ident { .. })),
