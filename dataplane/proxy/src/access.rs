@@ -1,5 +1,7 @@
 //! What a session may do: the user's grant and the user's certificate, asked by the relay.
 
+mod copying;
+
 use weir_policy::{Feature, Grant, Record};
 use weir_relay::{Ask, Decision, Policy, Program, Recording};
 use weir_ssh::certificate::UserCertificate;
@@ -65,7 +67,7 @@ impl Policy for Access {
             // A shell is as much as a terminal or a command can do.
             Ask::Program(Program::Shell) if self.permits(Feature::Pty) => Decision::Allow,
             Ask::Program(Program::Shell) => self.feature(Feature::Exec),
-            Ask::Program(Program::Exec { command }) if copies_files(command) => {
+            Ask::Program(Program::Exec { command }) if copying::starts_other_half(command) => {
                 self.feature(Feature::FileCopy)
             }
             Ask::Program(Program::Exec { .. }) => self.feature(Feature::Exec),
@@ -90,54 +92,6 @@ impl Policy for Access {
         Recording {
             output,
             input: output && self.grant.record_input,
-        }
-    }
-}
-
-/// Whether a command line is what `scp`, `sftp` and `rsync` send to the far side.
-///
-/// A convenience for roles that give file copy and no commands; whoever may run commands can copy files in other ways.
-fn copies_files(command: &[u8]) -> bool {
-    let mut words = command
-        .split(|byte| *byte == b' ')
-        .filter(|word| !word.is_empty());
-    let program = words.next().unwrap_or_default();
-    let program = program.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-    // A shell would run what follows these; then it is a command like any other.
-    if command.iter().any(|byte| b";|&`$()<>\n".contains(byte)) {
-        return false;
-    }
-    let flag = words.next().unwrap_or_default();
-    match program {
-        b"scp" => flag.starts_with(b"-"),
-        b"rsync" => flag == b"--server",
-        b"sftp-server" => true,
-        _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn commands_of_copying_clients_are_told_from_others() {
-        for command in [
-            "scp -t /tmp",
-            "rsync --server -logDtpre.iLsfxC . /tmp/",
-            "/usr/lib/openssh/sftp-server",
-        ] {
-            assert!(copies_files(command.as_bytes()), "{command}");
-        }
-        for command in [
-            "scp -t /tmp; reboot",
-            "rsync -a a b",
-            "cat",
-            "",
-            "scp",
-            "scp -t $(id)",
-        ] {
-            assert!(!copies_files(command.as_bytes()), "{command}");
         }
     }
 }
