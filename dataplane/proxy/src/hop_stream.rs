@@ -237,11 +237,6 @@ impl HopStream {
         self.keys_changed.notified()
     }
 
-    /// Time left until `due`.
-    pub(crate) fn until(&self, due: Timestamp) -> Duration {
-        self.clock.until(due)
-    }
-
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }

@@ -13,6 +13,7 @@
 //! ```
 
 mod access;
+mod alarm;
 mod archive;
 mod audit;
 mod buffer;

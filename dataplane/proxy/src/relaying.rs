@@ -10,7 +10,13 @@
 //! exchange nothing but that exchange comes from it. Only an exchange of our own lets packets come
 //! meanwhile, and we never begin one on a hop while the other is in one.
 
-use std::{cell::RefCell, ops::Range, rc::Rc, time::Duration};
+use std::{
+    cell::RefCell,
+    ops::Range,
+    pin::{Pin, pin},
+    rc::Rc,
+    time::Duration,
+};
 
 use futures_util::future::{Either, select};
 use tracing::debug;
@@ -19,6 +25,7 @@ use weir_ssh::{DisconnectReason, Hop};
 
 use crate::{
     access::Access,
+    alarm::Alarm,
     hop_stream::{HopEnd, HopStream, Incoming},
     pacing::Slot,
     receive::Received,
@@ -133,10 +140,10 @@ impl Relaying {
         from_target: &mut Received,
     ) -> RelayEnd {
         let end = {
-            let upward = std::pin::pin!(self.pump(Side::Client, from_client));
-            let downward = std::pin::pin!(self.pump(Side::Target, from_target));
-            let clock = std::pin::pin!(self.keep_time());
-            let ending = std::pin::pin!(worker.ending());
+            let upward = pin!(self.pump(Side::Client, from_client));
+            let downward = pin!(self.pump(Side::Target, from_target));
+            let clock = pin!(self.keep_time(&worker.alarm));
+            let ending = pin!(worker.ending());
             match select(select(upward, downward), select(clock, ending)).await {
                 Either::Left((Either::Left((end, _)) | Either::Right((end, _)), _)) => end,
                 Either::Right((Either::Left((end, _)), _)) => end,
@@ -173,19 +180,19 @@ impl Relaying {
             self.rekey_if_wanted(Side::Target);
             let (own, other) = (self.hop(from), self.hop(from.other()));
             own.send();
-            self.while_sending(own, other.sent()).await;
+            self.while_sending(own, pin!(other.sent())).await;
             if own.pending() > REPLIES_BYTES {
                 own.sent().await;
             }
-            self.while_sending(own, self.room_to_record()).await;
+            self.while_sending(own, pin!(self.room_to_record())).await;
             match progress {
                 Progress::Full => {}
                 Progress::Parked(packet) => {
                     parked = Some(packet);
-                    self.while_sending(own, keys_changed).await;
+                    self.while_sending(own, pin!(keys_changed)).await;
                 }
                 Progress::Drained => {
-                    if let Err(end) = self.while_sending(own, own.read(received)).await {
+                    if let Err(end) = self.while_sending(own, pin!(own.read(received))).await {
                         return self.ended(from, end);
                     }
                 }
@@ -195,7 +202,7 @@ impl Relaying {
 
     /// Waits for something while the hop's own replies go out. They are not waited for: a client that writes before
     /// it reads must be read, and its ^C must pass a screen of output that is still on its way.
-    async fn while_sending<T>(&self, hop: &HopStream, something: impl Future<Output = T>) -> T {
+    async fn while_sending<T>(&self, hop: &HopStream, something: Pin<&mut impl Future<Output = T>>) -> T {
         if hop.pending() == 0 {
             return something.await;
         }
@@ -203,7 +210,7 @@ impl Relaying {
             hop.sent().await;
             std::future::pending().await
         };
-        match select(std::pin::pin!(something), std::pin::pin!(sending)).await {
+        match select(something, pin!(sending)).await {
             Either::Left((outcome, _)) => outcome,
             Either::Right((never, _)) => never,
         }
@@ -355,9 +362,9 @@ impl Relaying {
     }
 
     /// Gives the handshake's slot back if the target stays silent, and exchanges keys when it is time.
-    async fn keep_time(&self) -> RelayEnd {
+    async fn keep_time(&self, alarm: &Alarm) -> RelayEnd {
         // OpenSSH frees its own slot within 20 ms after success.
-        monoio::time::sleep(Duration::from_millis(50)).await;
+        alarm.after(Duration::from_millis(50)).await;
         if let Some(slot) = self.state.borrow_mut().slot.take() {
             slot.authenticated();
         }
@@ -366,7 +373,9 @@ impl Relaying {
             let Some(next) = due.into_iter().flatten().min() else {
                 return std::future::pending().await;
             };
-            monoio::time::sleep(self.client.until(next).max(RETRY_INTERVAL)).await;
+            alarm
+                .until(next.max(self.client.now().after(RETRY_INTERVAL)))
+                .await;
             for side in [Side::Client, Side::Target] {
                 if let Err(error) = self.hop(side).step(|hop, env, out| hop.handle_timeout(env, out)) {
                     return self.ended(side, error.into());

@@ -7,12 +7,13 @@ use monoio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 use tracing::{debug, error, warn};
 
-use crate::{buffer::BufferPool, client, clock::Clock, config::IoMode, hop_stream::Supplies, shared::Shared};
+use crate::{alarm::Alarm, buffer::BufferPool, client, clock::Clock, config::IoMode, hop_stream::Supplies, shared::Shared};
 
 /// What the connections of one core have in common; nothing of it is shared with other cores but `shared`.
 pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) clock: Clock,
+    pub(crate) alarm: Alarm,
     pub(crate) pool: Arc<BufferPool>,
     pub(crate) supplies: Rc<Supplies>,
     /// Rung when the connections that are left must end.
@@ -83,6 +84,7 @@ async fn serve(
 ) -> io::Result<()> {
     let worker = Rc::new(Worker {
         clock: shared.clock,
+        alarm: Alarm::new(shared.clock),
         shared,
         pool: BufferPool::new(POOLED_BUFFERS),
         supplies: Rc::default(),
@@ -91,6 +93,8 @@ async fn serve(
         idle: Notify::new(),
         strangers: Cell::new(0),
     });
+    let clockwork = Rc::clone(&worker);
+    monoio::spawn(async move { clockwork.alarm.keep().await });
     let mut accepting = Vec::with_capacity(listeners.len());
     for listener in listeners {
         let listener = TcpListener::from_std(listener)?;
