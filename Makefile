@@ -46,6 +46,7 @@ test: ## everything: install what the tests need, then format, lint, deny, test,
 	$(call step,dependencies,$(DENY) bans licenses sources)
 	$(call step,build,$(CARGO) build --workspace --bins)
 	$(call step,tests,$(CARGO) nextest run --workspace --no-fail-fast)
+	$(call step,tests on epoll,$(EPOLL))
 	$(call step,tests with ring,$(CARGO) nextest run $(RING))
 	$(call step,documentation tests,$(CARGO) test --quiet --workspace --doc)
 	$(call step,fuzz $(FUZZ_SECONDS) s each,$(FUZZ))
@@ -83,6 +84,8 @@ LINT := $(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
 # The advisory database lives on the network and changes without a commit here: `make test` has one outcome
 # for one commit, so advisories are `make audit`, for wherever the network allows.
 DENY := $(CARGO) deny --all-features --log-level error check
+# The first run is on what `weir up` chooses, which is io_uring wherever the kernel allows it.
+EPOLL := WEIR_TESTS_IO=epoll $(CARGO) nextest run -p weir-tests --profile epoll --no-fail-fast
 # Everything that computes through `weir-crypto` and nothing else once more with the other library.
 RING := -p weir-crypto -p weir-ssh -p weir-record --no-default-features --features ring
 FUZZ := tests/fuzz/run $(FUZZ_SECONDS)

@@ -12,6 +12,7 @@ mod cli_as_typed;
 mod client_killed_mid_transfer;
 mod control_master;
 mod demo;
+mod drivers;
 mod environment;
 mod exit_status;
 mod forwarding;

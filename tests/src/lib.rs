@@ -15,7 +15,8 @@
 //! | variable | meaning |
 //! |---|---|
 //! | `WEIR_BINARIES` | directory of `weir` and `weir-load`; default: where the test itself was built |
-//! | `WEIR_TESTS_CONFIG` | lines for Weir's configuration file: `io = "epoll"` |
+//! | `WEIR_TESTS_IO` | `uring` or `epoll`: Weir must run on it; default: what `weir up` chooses |
+//! | `WEIR_TESTS_CONFIG` | lines for Weir's configuration file: `workers = 1` |
 //! | `PATH` | another `ssh`, found there first |
 //! | `WEIR_TESTS_SSHD` | another `sshd`; default `/usr/sbin/sshd` |
 //! | `WEIR_TESTS_SSHD_OPTIONS` | lines for its `sshd_config` |
@@ -34,5 +35,5 @@ pub mod world;
 pub use process::{Job, Outcome, Running};
 pub use terminal::Terminal;
 pub use wait::{eventually, eventually_within};
-pub use weir::{Session, Weir};
+pub use weir::{Driver, Session, Weir};
 pub use world::World;

@@ -20,6 +20,15 @@ pub struct Weir {
     log: PathBuf,
 }
 
+/// What Weir waits for sockets with, and writes its spool with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Driver {
+    /// io_uring.
+    Uring,
+    /// epoll, and plain file writes.
+    Epoll,
+}
+
 /// One row of `weir sessions ls --json`.
 #[derive(Clone, Debug)]
 pub struct Session(Value);
@@ -172,8 +181,25 @@ impl Weir {
 
     /// How many file descriptors the process has open.
     pub fn open_files(&self) -> usize {
+        self.descriptors().count()
+    }
+
+    /// What the process really runs on, by the kernel's word: whether it holds a ring.
+    pub fn driver(&self) -> Driver {
+        let is_ring = |target: &Path| target == Path::new("anon_inode:[io_uring]");
+        // One that is closed meanwhile has no target any more.
+        let mut targets = self.descriptors().filter_map(|fd| fs::read_link(fd).ok());
+        if targets.any(|target| is_ring(&target)) {
+            Driver::Uring
+        } else {
+            Driver::Epoll
+        }
+    }
+
+    fn descriptors(&self) -> impl Iterator<Item = PathBuf> {
         let dir = format!("/proc/{}/fd", self.pid().as_raw_nonzero());
-        fs::read_dir(dir).expect("weir is alive").count()
+        let entries = fs::read_dir(dir).expect("weir is alive");
+        entries.map(|entry| entry.expect("weir is alive").path())
     }
 
     /// Its resident set.
@@ -191,6 +217,30 @@ impl Weir {
             .parse()
             .expect("a number of kB");
         kib * 1024
+    }
+}
+
+impl Driver {
+    /// The one that `WEIR_TESTS_IO` names.
+    pub fn asked_for() -> Option<Self> {
+        let name = env::var("WEIR_TESTS_IO").ok()?;
+        let named = [Self::Uring, Self::Epoll]
+            .into_iter()
+            .find(|driver| driver.name() == name);
+        Some(named.unwrap_or_else(|| panic!("WEIR_TESTS_IO is {name:?}: expected uring or epoll")))
+    }
+
+    /// Its name in the configuration.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Uring => "uring",
+            Self::Epoll => "epoll",
+        }
+    }
+
+    /// The line of the configuration that demands it.
+    pub fn line(&self) -> String {
+        format!("io = {:?}", self.name())
     }
 }
 

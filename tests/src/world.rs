@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::process::Job;
 use crate::sshd::{HostKey, Sshd};
-use crate::weir::Weir;
+use crate::weir::{Driver, Weir};
 
 /// The name under which the first `sshd` is known to Weir.
 pub const NODE: &str = "web1";
@@ -19,6 +19,8 @@ pub const NODE: &str = "web1";
 pub struct World {
     // Fields are dropped in this order: what runs first, the directory last.
     weir: Option<Weir>,
+    /// What `weir up` is given beside its data and its address.
+    weir_options: Vec<String>,
     sshds: Vec<Sshd>,
     login: String,
     dir: TempDir,
@@ -29,6 +31,7 @@ pub struct World {
 pub struct Builder {
     sshd_options: Vec<String>,
     config: Vec<String>,
+    driver: Option<Driver>,
     direct: bool,
     empty: bool,
 }
@@ -45,6 +48,13 @@ impl Builder {
     #[must_use]
     pub fn config(mut self, line: &str) -> Self {
         self.config.push(line.to_owned());
+        self
+    }
+
+    /// Weir on this driver, whatever the environment asks for.
+    #[must_use]
+    pub fn driver(mut self, driver: Driver) -> Self {
+        self.driver = Some(driver);
         self
     }
 
@@ -70,6 +80,7 @@ impl Builder {
             .expect("a temporary directory");
         let mut world = World {
             weir: None,
+            weir_options: Vec::new(),
             sshds: Vec::new(),
             login: whoami(),
             dir,
@@ -81,7 +92,7 @@ impl Builder {
         if self.direct {
             world.start_direct(&self.sshd_options);
         } else {
-            world.start_weir(&self.config);
+            world.start_weir(&self.config, self.driver.or_else(Driver::asked_for));
             world.add_node(NODE, &self.sshd_options);
             world.add_user("alice", "id");
             let ca = world.weir().admin(&["ca", "export", "--type", "host"]);
@@ -308,26 +319,28 @@ impl World {
         port
     }
 
-    fn start_weir(&mut self, config: &[String]) {
-        let mut args = Vec::new();
+    fn start_weir(&mut self, config: &[String], driver: Option<Driver>) {
         // First, so that keys do not fall into a table.
         let given = std::env::var("WEIR_TESTS_CONFIG").into_iter();
-        let config: Vec<String> = given.chain(config.iter().cloned()).collect();
+        let driver_line = driver.iter().map(Driver::line);
+        let config: Vec<String> = given.chain(driver_line).chain(config.iter().cloned()).collect();
         if !config.is_empty() {
             let file = self.write("weir.toml", config.join("\n") + "\n");
-            args = vec![
-                "--config".to_owned(),
-                file.to_str().expect("temporary paths are ASCII").to_owned(),
-            ];
+            let file = file.to_str().expect("temporary paths are ASCII").to_owned();
+            self.weir_options = vec!["--config".to_owned(), file];
         }
-        self.weir = Some(Weir::start(&self.path("D"), free_port(), &args));
+        let weir = Weir::start(&self.path("D"), free_port(), &self.weir_options);
+        if let Some(asked) = driver {
+            assert_eq!(weir.driver(), asked, "{}", weir.log());
+        }
+        self.weir = Some(weir);
     }
 
-    /// Starts Weir again on the same data and address, after it has ended.
+    /// Starts Weir again on the same data, address and configuration, after it has ended.
     pub fn restart_weir(&mut self) {
         let port = self.weir().address().port();
         self.weir = None;
-        self.weir = Some(Weir::start(&self.path("D"), port, &[]));
+        self.weir = Some(Weir::start(&self.path("D"), port, &self.weir_options));
     }
 
     fn start_direct(&mut self, options: &[String]) {
