@@ -23,6 +23,7 @@
 //! | `WEIR_TESTS_KEEP` | the directory of a world whose test fails is kept |
 
 pub mod authority;
+pub mod foreign;
 pub mod peer;
 pub mod process;
 pub mod sshd;
