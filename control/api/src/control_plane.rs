@@ -37,9 +37,25 @@ pub trait ControlPlane: Send + Sync + 'static {
 
     /// Hands over audit events and rows of the session index, in order. They are queued and written in batches.
     ///
-    /// The queue is bounded; when it is full, what is handed over is dropped, counted, and the gap itself becomes an audit event.
+    /// The queue is bounded, and with it what one session may have in it; what does not fit is dropped, counted, and the
+    /// gap itself becomes an audit event that names the session.
     /// A session's record with status live opens its row, any other closes it.
     fn report(&self, events: Vec<AuditEvent>, sessions: Vec<SessionRecord>);
+
+    /// Hands over the same where the reporter lets go of something once it is told: what a recording is found by.
+    ///
+    /// The answer comes when all of it is on disk. It is written with the batch that it falls into, so whoever has
+    /// several asks for all and waits then. After an error all or none of it may have been written; a repeat changes nothing.
+    fn report_durably(
+        &self,
+        events: Vec<AuditEvent>,
+        sessions: Vec<SessionRecord>,
+    ) -> BoxFuture<Result<(), ControlError>>;
+
+    /// Says that everything which an earlier process of this data plane left has been reported and acknowledged.
+    ///
+    /// Sessions of that process of which no end is known get theirs now, as interrupted.
+    fn recovered(&self);
 
     /// Calls `listener` with the new revision whenever the snapshot has been replaced, from a thread of the
     /// implementation's own; the listener must not block.

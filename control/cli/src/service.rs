@@ -50,8 +50,6 @@ impl Service {
                 return Err(error.into());
             }
         };
-        // Its recorder has reported what a killed process had left unfinished.
-        control.recovery_finished();
         control.data_plane_ready(data_plane.local_addrs().iter().map(ToString::to_string).collect());
         Ok(Service {
             control,

@@ -89,7 +89,7 @@ pub(crate) struct Shared {
     pub(crate) started_us: u64,
     /// With which the embedded data plane signs the ends of recordings.
     pub(crate) embedded_key: PrivateKey,
-    /// Sessions that a former run left live, until recovery has ended.
+    /// Sessions that former runs left without an end, until recovery is over.
     pub(crate) abandoned: Mutex<Vec<Session>>,
     /// Nothing more is issued: its audit event might not be written.
     pub(crate) is_stopping: AtomicBool,
@@ -184,19 +184,6 @@ impl Control {
             .unwrap_or_else(PoisonError::into_inner) = vec![ready];
     }
 
-    /// Says that the data plane has reported all that its recorder recovered from a former run.
-    ///
-    /// Sessions which that run left live are interrupted in the index from the start on. Those of which no `session.end` has been
-    /// reported by now get theirs here, so that each session has one.
-    pub fn recovery_finished(&self) {
-        let shared = Arc::clone(&self.shared);
-        if let Some(running) = &self.running {
-            running
-                .runtime
-                .spawn(async move { recovery::close_abandoned(&shared).await });
-        }
-    }
-
     /// Stops serving, and returns when everything reported so far is on disk.
     pub fn shutdown(mut self) {
         self.stop();
@@ -225,7 +212,7 @@ impl Control {
             if tokio::time::timeout(SHUTDOWN_LIMIT, service).await.is_err() {
                 tracing::warn!("administrators' calls are still open and are cut off");
             }
-            shared.journal.flush().await;
+            shared.journal.finish().await;
             let _ = done.send(());
         });
         if ended.recv_timeout(2 * SHUTDOWN_LIMIT).is_err() {
@@ -313,6 +300,30 @@ impl ControlPlane for InProcess {
         let events = events.into_iter().map(event_of).collect();
         let sessions = sessions.into_iter().filter_map(session_of).collect();
         self.shared.journal.report(events, sessions);
+    }
+
+    fn report_durably(
+        &self,
+        events: Vec<AuditEvent>,
+        sessions: Vec<SessionRecord>,
+    ) -> BoxFuture<Result<(), ControlError>> {
+        let events = events.into_iter().map(event_of).collect();
+        let sessions = sessions.into_iter().filter_map(session_of).collect();
+        let written = self.shared.journal.report_durably(events, sessions);
+        Box::pin(async move {
+            match written {
+                Some(written) => written
+                    .await
+                    .map_err(|_| ControlError::Unavailable(STOPPING.to_owned())),
+                None => Err(ControlError::Unavailable("its audit queue is full".to_owned())),
+            }
+        })
+    }
+
+    fn recovered(&self) {
+        let shared = Arc::clone(&self.shared);
+        self.runtime
+            .spawn(async move { recovery::close_abandoned(&shared).await });
     }
 
     fn on_change(&self, listener: Box<dyn Fn(u64) + Send + Sync>) {

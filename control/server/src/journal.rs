@@ -1,34 +1,44 @@
 //! Audit events and session records on their way to disk.
 //!
 //! ```text
-//!  report ─▶ queue (bounded) ─▶ writer: gather ─▶ audit.jsonl, fsync ─▶ store, one transaction
+//!  report ─▶ room ─▶ queue ─▶ writer: gather ─▶ audit.jsonl, fsync ─▶ store, one transaction
 //! ```
 //!
 //! The writer gathers for [`LINGER`], so that many sessions share one `fsync` and one transaction; a flush cuts that
-//! short. What cannot be written is tried again until it can be, while the queue fills; what no longer fits
-//! is counted, and the gap becomes an event itself as soon as there is room. A killed process loses at most what
-//! it was told during the last [`LINGER`].
+//! short. What the disk does not take is tried again until it does, while the queue fills; what no longer fits
+//! is counted, and the gap becomes an event itself ([`room`]). What the store refuses for its content is replaced by an
+//! event that says so ([`refusals`]). A killed process loses at most what it was told during the last [`LINGER`].
 
-use std::collections::{HashSet, VecDeque};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+mod bounds;
+mod refusals;
+mod room;
+mod strangers;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::Instant;
 use ulid::Ulid;
 use weir_store::{AuditEvent, Session, Store};
 
 use crate::audit_log::AuditLog;
 use crate::clock::now_us;
 
+use room::{Room, Share, event_bytes, row_bytes};
+use strangers::Strangers;
+
+pub(crate) use refusals::store_all;
+
 /// How long a lone event waits for company: the interval at which recordings reach the disk as well.
 const LINGER: Duration = Duration::from_millis(200);
 
-/// Events and records in the queue, some 500 bytes each: a minute of a busy data plane.
-const QUEUE_LIMIT: usize = 65_536;
-
-/// Past this the writer does not linger.
-const GATHER_LIMIT: usize = 4_096;
+/// Bytes from which on the writer does not linger, and which it writes at once: some 2,000 events. A start reads eight
+/// times as much of the log back, and where every byte needs escaping a batch is six times as long.
+const BATCH_BYTES: usize = 1024 * 1024;
 
 /// Ids of the newest events, against those that are delivered again after a lost answer.
 const REMEMBERED_IDS: usize = 16_384;
@@ -40,90 +50,161 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub(crate) struct Journal {
     queue: mpsc::UnboundedSender<Entry>,
-    load: Arc<Load>,
+    inbox: Arc<Inbox>,
 }
 
 /// What the two ends share besides the queue.
 #[derive(Default)]
-struct Load {
-    /// Events and records in the queue: what bounds it.
-    queued: AtomicUsize,
-    dropped_events: AtomicU64,
-    dropped_sessions: AtomicU64,
+struct Inbox {
+    gate: Mutex<Gate>,
     hurry: Notify,
 }
 
+/// What is let into the queue.
+#[derive(Default)]
+struct Gate {
+    room: Room,
+    strangers: Strangers,
+}
+
+impl Inbox {
+    fn gate(&self) -> MutexGuard<'_, Gate> {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 enum Entry {
-    Report(Vec<AuditEvent>, Vec<Session>),
-    Flush(oneshot::Sender<()>),
+    Event(AuditEvent, Share),
+    Row(Session),
+    /// Somebody wants to know when all before this is written, and how soon.
+    Mark(oneshot::Sender<()>, Urgency),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Urgency {
+    /// With the batch, whenever that is full or old enough.
+    Whenever,
+    /// At once.
+    Now,
+    /// At once, with what is otherwise written by the minute.
+    Last,
 }
 
 impl Journal {
     /// Starts the writer on the current tokio runtime. It ends when the last clone is gone, after all has been written.
     pub(crate) fn start(log: AuditLog, known_ids: Vec<String>, store: Arc<dyn Store>) -> Journal {
         let (queue, entries) = mpsc::unbounded_channel();
-        let load = Arc::<Load>::default();
+        let inbox = Arc::<Inbox>::default();
         let mut recent = RecentIds::default();
         for id in known_ids {
             recent.is_new(&id);
         }
         let writer = Writer {
             entries,
-            load: Arc::clone(&load),
+            inbox: Arc::clone(&inbox),
             log: Some(log),
             store,
             recent,
         };
         tokio::spawn(writer.run());
-        Journal { queue, load }
+        Journal { queue, inbox }
     }
 
-    /// Hands in events and records, in order.
+    /// Hands in events and records, in order. What finds no room is counted.
     pub(crate) fn report(&self, events: Vec<AuditEvent>, sessions: Vec<Session>) {
-        let count = events.len() + sessions.len();
-        let before = self.load.queued.fetch_add(count, Ordering::AcqRel);
-        if before + count > QUEUE_LIMIT {
-            self.load.queued.fetch_sub(count, Ordering::AcqRel);
-            self.load
-                .dropped_events
-                .fetch_add(events.len() as u64, Ordering::AcqRel);
-            self.load
-                .dropped_sessions
-                .fetch_add(sessions.len() as u64, Ordering::AcqRel);
-            return;
+        let now = Instant::now();
+        for mut event in events {
+            bounds::event(&mut event);
+            let share = Share::of(&event);
+            self.hand_in(|gate| {
+                let is_wanted = share != Share::Attempt || gate.strangers.admit(&event.client_address, now);
+                (is_wanted && gate.room.admit_event(&event, share)).then_some(Entry::Event(event, share))
+            });
         }
-        // The writer is gone only when the process is about to be.
-        let _ = self.queue.send(Entry::Report(events, sessions));
-        if before < GATHER_LIMIT && before + count >= GATHER_LIMIT {
-            self.load.hurry.notify_one();
+        for mut session in sessions {
+            bounds::row(&mut session);
+            self.hand_in(|gate| gate.room.admit_row(&session).then_some(Entry::Row(session)));
         }
+    }
+
+    /// Hands in what must not be lost without its reporter's knowledge: the answer comes when it is on disk. `None`, and
+    /// nothing is handed in, if there is no room.
+    pub(crate) fn report_durably(
+        &self,
+        mut events: Vec<AuditEvent>,
+        mut sessions: Vec<Session>,
+    ) -> Option<oneshot::Receiver<()>> {
+        events.iter_mut().for_each(bounds::event);
+        sessions.iter_mut().for_each(bounds::row);
+        let bytes =
+            events.iter().map(event_bytes).sum::<usize>() + sessions.iter().map(row_bytes).sum::<usize>();
+        if !self.inbox.gate().room.reserve(bytes) {
+            return None;
+        }
+        for event in events {
+            let _ = self.queue.send(Entry::Event(event, Share::Vital));
+        }
+        for session in sessions {
+            let _ = self.queue.send(Entry::Row(session));
+        }
+        let (done, written) = oneshot::channel();
+        let _ = self.queue.send(Entry::Mark(done, Urgency::Whenever));
+        Some(written)
     }
 
     /// Hands in one event of the control plane's own, with a new id and the time.
     pub(crate) fn event(&self, event: AuditEvent) {
-        self.report(
-            vec![AuditEvent {
-                id: Ulid::generate().to_string(),
-                time_us: now_us(),
-                ..event
-            }],
-            Vec::new(),
-        );
+        let mut event = AuditEvent {
+            id: Ulid::generate().to_string(),
+            time_us: now_us(),
+            ..event
+        };
+        bounds::event(&mut event);
+        self.hand_in(|gate| {
+            gate.room
+                .admit_event(&event, Share::Vital)
+                .then_some(Entry::Event(event, Share::Vital))
+        });
     }
 
     /// Waits until everything that was handed in before is written.
     pub(crate) async fn flush(&self) {
+        self.reach(Urgency::Now).await;
+    }
+
+    /// The same at the end, with what has been counted and not written yet.
+    pub(crate) async fn finish(&self) {
+        self.reach(Urgency::Last).await;
+    }
+
+    async fn reach(&self, urgency: Urgency) {
         let (done, written) = oneshot::channel();
-        if self.queue.send(Entry::Flush(done)).is_ok() {
-            self.load.hurry.notify_one();
+        if self.queue.send(Entry::Mark(done, urgency)).is_ok() {
+            self.inbox.hurry.notify_one();
             let _ = written.await;
+        }
+    }
+
+    fn hand_in(&self, admit: impl FnOnce(&mut Gate) -> Option<Entry>) {
+        let (entry, is_much) = {
+            let mut gate = self.inbox.gate();
+            let before = gate.room.used();
+            let entry = admit(&mut gate);
+            (entry, before < BATCH_BYTES && gate.room.used() >= BATCH_BYTES)
+        };
+        if let Some(entry) = entry {
+            // The writer is gone only when the process is about to be.
+            let _ = self.queue.send(entry);
+        }
+        if is_much {
+            self.inbox.hurry.notify_one();
         }
     }
 }
 
 struct Writer {
     entries: mpsc::UnboundedReceiver<Entry>,
-    load: Arc<Load>,
+    inbox: Arc<Inbox>,
     /// Out only while a thread that may block writes to it.
     log: Option<AuditLog>,
     store: Arc<dyn Store>,
@@ -134,79 +215,159 @@ struct Writer {
 struct Batch {
     events: Vec<AuditEvent>,
     sessions: Vec<Session>,
-    flushed: Vec<oneshot::Sender<()>>,
+    bytes: usize,
+    reached: Vec<oneshot::Sender<()>>,
+    is_last: bool,
 }
 
 impl Writer {
     async fn run(mut self) {
-        while let Some(first) = self.entries.recv().await {
+        loop {
+            let due = self.inbox.gate().strangers.due();
             let mut batch = Batch::default();
-            let hurried = self.take(first, &mut batch);
-            if !hurried
-                && self.load.queued.load(Ordering::Acquire) < GATHER_LIMIT
-                && !self.entries.is_closed()
-            {
-                let hurry = self.load.hurry.notified();
-                let _ = tokio::time::timeout(LINGER, hurry).await;
+            tokio::select! {
+                first = self.entries.recv() => match first {
+                    Some(first) => self.gather(first, &mut batch).await,
+                    None => batch.is_last = true,
+                },
+                // Without a time to wait for, this branch is off.
+                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
             }
-            while batch.events.len() + batch.sessions.len() < GATHER_LIMIT
-                && let Ok(entry) = self.entries.try_recv()
-            {
-                self.take(entry, &mut batch);
-            }
-            self.note_gap(&mut batch);
+            let is_over = batch.is_last && self.entries.is_closed();
+            self.add_counted(&mut batch);
+            self.name_subjects(&mut batch).await;
             self.write(&batch).await;
-            for done in batch.flushed {
+            for done in batch.reached {
                 // Who asked may have stopped waiting.
                 let _ = done.send(());
             }
+            if is_over {
+                return;
+            }
         }
     }
 
-    /// Moves an entry into the batch; true for a flush.
+    async fn gather(&mut self, first: Entry, batch: &mut Batch) {
+        let is_hurried = self.take(first, batch);
+        if !is_hurried && self.inbox.gate().room.used() < BATCH_BYTES && !self.entries.is_closed() {
+            let hurry = self.inbox.hurry.notified();
+            let _ = tokio::time::timeout(LINGER, hurry).await;
+        }
+        while batch.bytes < BATCH_BYTES
+            && let Ok(entry) = self.entries.try_recv()
+        {
+            self.take(entry, batch);
+        }
+    }
+
+    /// Moves an entry into the batch; true if somebody waits for it.
     fn take(&mut self, entry: Entry, batch: &mut Batch) -> bool {
         match entry {
-            Entry::Report(events, sessions) => {
-                self.load
-                    .queued
-                    .fetch_sub(events.len() + sessions.len(), Ordering::AcqRel);
-                for mut event in events {
-                    // An event without an id would be the same as every other without one.
-                    if event.id.is_empty() {
-                        event.id = Ulid::generate().to_string();
-                    }
-                    if self.recent.is_new(&event.id) {
-                        batch.events.push(event);
-                    }
+            Entry::Event(event, share) => {
+                self.inbox.gate().room.release_event(&event, share);
+                if self.recent.is_new(&event.id) {
+                    batch.bytes += event_bytes(&event);
+                    batch.events.push(event);
                 }
-                batch.sessions.extend(sessions);
                 false
             }
-            Entry::Flush(done) => {
-                batch.flushed.push(done);
-                true
+            Entry::Row(session) => {
+                self.inbox.gate().room.release_row(&session);
+                batch.bytes += row_bytes(&session);
+                batch.sessions.push(session);
+                false
+            }
+            Entry::Mark(done, urgency) => {
+                batch.reached.push(done);
+                batch.is_last |= urgency == Urgency::Last;
+                urgency != Urgency::Whenever
             }
         }
     }
 
-    fn note_gap(&mut self, batch: &mut Batch) {
-        let events = self.load.dropped_events.swap(0, Ordering::AcqRel);
-        let sessions = self.load.dropped_sessions.swap(0, Ordering::AcqRel);
-        if events + sessions > 0 {
-            tracing::error!(events, sessions, "audit queue was full: entries were dropped");
-            batch.events.push(AuditEvent {
+    /// Adds what was not written one by one: what was dropped, and what strangers did too often.
+    fn add_counted(&mut self, batch: &mut Batch) {
+        let mut gate = self.inbox.gate();
+        let gaps = gate.room.take_gaps();
+        let attempts = if batch.is_last {
+            gate.strangers.take_all()
+        } else {
+            gate.strangers.take_due(Instant::now())
+        };
+        drop(gate);
+        for gap in &gaps {
+            tracing::error!(
+                session = gap.session,
+                detail = gap.detail,
+                "audit queue was full: entries were dropped"
+            );
+        }
+        batch
+            .events
+            .extend(gaps.into_iter().chain(attempts).map(|event| AuditEvent {
                 id: Ulid::generate().to_string(),
                 time_us: now_us(),
-                kind: "audit.gap".to_owned(),
-                detail: serde_json::json!({ "events": events, "sessions": sessions }).to_string(),
-                ..AuditEvent::default()
-            });
+                ..event
+            }));
+    }
+
+    /// Fills in who and where in events of a session whose reporter does not know: a recorder that finds what another process
+    /// left, since that is sealed. The index knows.
+    async fn name_subjects(&self, batch: &mut Batch) {
+        let is_nameless = |event: &&mut AuditEvent| {
+            event.user.is_empty() && event.kind.starts_with("session.") && !event.session.is_empty()
+        };
+        let nameless: HashSet<String> = batch
+            .events
+            .iter_mut()
+            .filter(is_nameless)
+            .map(|event| event.session.clone())
+            .collect();
+        if nameless.is_empty() {
+            return;
+        }
+        let ids: Vec<_> = nameless.iter().map(String::as_str).collect();
+        let known = self.store.sessions_with_ids(&ids).await.unwrap_or_else(|error| {
+            tracing::error!(%error, "session index cannot be read: events are written without their users");
+            Vec::new()
+        });
+        // A session may be as young as the batch.
+        let rows: HashMap<_, _> = batch
+            .sessions
+            .iter()
+            .chain(&known)
+            .filter(|row| !row.user.is_empty())
+            .map(|row| (row.id.as_str(), row))
+            .collect();
+        for event in batch.events.iter_mut().filter(is_nameless) {
+            if let Some(row) = rows.get(event.session.as_str()) {
+                event.user.clone_from(&row.user);
+                event.login.clone_from(&row.login);
+                event.node.clone_from(&row.node);
+                event.client_address.clone_from(&row.client_address);
+            }
         }
     }
 
     /// Writes the batch, however long that takes.
     async fn write(&mut self, batch: &Batch) {
-        let mut lines = AuditLog::lines(&batch.events);
+        if batch.events.is_empty() && batch.sessions.is_empty() {
+            return;
+        }
+        self.append(&batch.events).await;
+        loop {
+            match store_all(&*self.store, &batch.events, &batch.sessions).await {
+                Ok(refused) => return self.append(&refused).await,
+                Err(error) => {
+                    tracing::error!(%error, "audit events cannot be stored, trying again");
+                    tokio::time::sleep(RETRY_INTERVAL).await;
+                }
+            }
+        }
+    }
+
+    async fn append(&mut self, events: &[AuditEvent]) {
+        let mut lines = AuditLog::lines(events);
         while !lines.is_empty() {
             let mut log = self.log.take().expect("the log is back after each write");
             let written = tokio::task::spawn_blocking(move || {
@@ -219,14 +380,10 @@ impl Writer {
             match result {
                 Ok(()) => break,
                 Err(error) => {
-                    tracing::error!(%error, events = batch.events.len(), "audit log cannot be written, trying again");
+                    tracing::error!(%error, events = events.len(), "audit log cannot be written, trying again");
                     tokio::time::sleep(RETRY_INTERVAL).await;
                 }
             }
-        }
-        while let Err(error) = self.store.record(&batch.events, &batch.sessions).await {
-            tracing::error!(%error, "audit events cannot be stored, trying again");
-            tokio::time::sleep(RETRY_INTERVAL).await;
         }
     }
 }

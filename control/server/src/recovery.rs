@@ -10,6 +10,9 @@ use crate::control::Shared;
 const SESSION_END: &str = "session.end";
 
 /// Gives each session that a former run left live its `session.end`, unless the recorder's recovery has done so.
+///
+/// Called when that is over, since a recording tells better how its session ended. A run that does not get this far leaves
+/// it to the next one, to which the store gives the same sessions.
 pub(crate) async fn close_abandoned(shared: &Shared) {
     shared.journal.flush().await;
     let abandoned = mem::take(&mut *shared.abandoned.lock().unwrap_or_else(PoisonError::into_inner));

@@ -22,8 +22,8 @@ use crate::control::{ControlConfig, EMBEDDED, Shared};
 use crate::data_dir::DataDir;
 use crate::directory::{Directory, Identity, Settings, put_data_plane, put_identity, put_role, put_settings};
 use crate::error::OpenError;
-use crate::issuance::{Issuer, PROOF_CAPACITY, UPSTREAM_EVENT, remember};
-use crate::journal::Journal;
+use crate::issuance::{Issuer, PROOF_CAPACITY, remember};
+use crate::journal::{Journal, store_all};
 use crate::recordings::Recordings;
 use crate::replay::ProofMemory;
 use crate::state::{ChangeError, State};
@@ -88,7 +88,7 @@ impl Plan {
 
         // The log has its fsync before the store, so the store may lack its end.
         let (log, newest) = AuditLog::open(&self.audit_log)?;
-        store.record(&newest, &[]).await?;
+        store_all(&*store, &newest, &[]).await?;
         let known_ids = newest.into_iter().map(|event| event.id).collect();
         let abandoned = store.interrupt_live_sessions().await?;
         let proofs = taken_proofs(&state).await?;
@@ -223,16 +223,11 @@ fn embedded_key(directory: &Directory, key: &KeyEncryptionKey) -> Result<Private
     Ok(PrivateKey::ed25519_from_seed(&seed))
 }
 
-/// The proofs that former runs have taken and whose certificates still live: none is older than the longest certificate.
+/// The proofs that former runs have taken and whose certificates still live, however long those were made to live then.
 async fn taken_proofs(state: &State) -> Result<ProofMemory, OpenError> {
     let now = now_seconds();
-    let longest = state.directory().await.settings.max_user_ttl_seconds;
     let mut proofs = ProofMemory::new(PROOF_CAPACITY);
-    let since_us = now.saturating_sub(longest).saturating_mul(1_000_000);
     let mut each = |detail: String| remember(&mut proofs, &detail, now);
-    state
-        .store()
-        .each_detail_since(UPSTREAM_EVENT, since_us, &mut each)
-        .await?;
+    state.store().each_live_proof(now, &mut each).await?;
     Ok(proofs)
 }

@@ -647,6 +647,41 @@ async fn what_a_data_plane_reports_is_listed_once_and_paged() {
     );
 }
 
+/// A client takes no message above 4 MiB, and a thousand of the longest details are 30 MB.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_large_events_is_one_that_a_client_takes() {
+    let world = World::new();
+    let mut admin = world.admin().await;
+    let detail = serde_json::json!({ "command": "\u{1}".repeat(5_000) }).to_string();
+    for n in 0..200 {
+        let large = AuditEvent {
+            detail_json: detail.clone(),
+            ..event(&format!("e{n:03}"), "exec", &format!("s{}", n / 20))
+        };
+        world.control.data_plane().report(vec![large], Vec::new());
+        // What one user may have waiting at once is bounded.
+        if n % 20 == 19 {
+            admin.status(StatusRequest {}).await.unwrap();
+        }
+    }
+    let mut ids = Vec::new();
+    let mut page = ListAuditEventsRequest {
+        kind: "exec".to_owned(),
+        page_size: 1000,
+        ..ListAuditEventsRequest::default()
+    };
+    loop {
+        let reply = admin.list_audit_events(page.clone()).await.unwrap().into_inner();
+        ids.extend(reply.events.into_iter().map(|event| event.id));
+        if reply.next_page_token.is_empty() {
+            break;
+        }
+        page.page_token = reply.next_page_token;
+    }
+    let expected: Vec<_> = (0..200).rev().map(|n| format!("e{n:03}")).collect();
+    assert_eq!(ids, expected);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_delivered_again_after_a_restart_is_neither_stored_nor_logged_twice() {
     let world = World::new();
@@ -697,7 +732,7 @@ async fn sessions_of_a_former_run_are_interrupted_and_each_gets_one_end() {
     };
     plane.report(vec![event("e2", "session.end", "s2")], vec![recovered]);
     plane.report(Vec::new(), vec![live("s3")]);
-    world.control.recovery_finished();
+    plane.recovered();
 
     let ends = ListAuditEventsRequest {
         kind: "session.end".to_owned(),

@@ -45,6 +45,14 @@ pub enum StoreError {
         /// The migration that is not known here.
         version: i64,
     },
+    /// What was handed in cannot be stored, and could not be the next time either; the store itself is well.
+    #[error("database {path} refuses an entry: {problem}")]
+    Refused {
+        /// The database file.
+        path: PathBuf,
+        /// What the database said.
+        problem: String,
+    },
     /// The environment: disk, permissions, a damaged file.
     #[error("database {path}: {source}")]
     Database {
@@ -62,5 +70,10 @@ impl StoreError {
             self,
             Self::AlreadyExists { .. } | Self::NotFound { .. } | Self::Changed { .. }
         )
+    }
+
+    /// What was handed in is at fault: to hand it in again is of no use.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Refused { .. })
     }
 }

@@ -21,6 +21,25 @@ pub struct AuditEvent {
     pub detail: String,
 }
 
+impl AuditEvent {
+    /// Bytes of all its texts.
+    pub fn text_bytes(&self) -> usize {
+        [
+            &self.id,
+            &self.kind,
+            &self.session,
+            &self.user,
+            &self.login,
+            &self.node,
+            &self.client_address,
+            &self.detail,
+        ]
+        .into_iter()
+        .map(String::len)
+        .sum()
+    }
+}
+
 /// How a session stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionStatus {
@@ -80,6 +99,24 @@ pub struct Session {
     pub client_address: String,
 }
 
+impl Session {
+    /// Bytes of all its texts.
+    pub fn text_bytes(&self) -> usize {
+        [
+            &self.id,
+            &self.user,
+            &self.login,
+            &self.node,
+            &self.kind,
+            &self.object,
+            &self.client_address,
+        ]
+        .into_iter()
+        .map(String::len)
+        .sum()
+    }
+}
+
 /// Which sessions to list; empty fields do not filter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SessionFilter {
@@ -120,4 +157,6 @@ pub struct EventFilter {
     pub before_seq: u64,
     /// Rows at most.
     pub limit: u32,
+    /// The row with which the texts of all come to this many bytes is the last; 0: no such bound.
+    pub limit_bytes: usize,
 }

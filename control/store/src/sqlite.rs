@@ -1,8 +1,8 @@
 //! The store in one SQLite file.
 //!
-//! WAL mode, so that readers never wait. Two connections write: one for resources, whose commits are on disk when they return, and
-//! one for the log, whose commits are not waited for (`synchronous = NORMAL`: a power failure may take the
-//! last ones, never tear one), because the audit log file in front of it has had its `fsync` already.
+//! WAL mode, so that readers never wait. Two connections write: one for resources and one for the log, so that an
+//! administrator's change does not wait behind a batch. The commits of both are on disk when they return: a recording leaves the
+//! spool when its row is here, so the row must not be what a power failure takes.
 
 mod listing;
 mod recording;
@@ -55,14 +55,10 @@ impl SqliteStore {
             .busy_timeout(Duration::from_secs(10))
             // Without it, a REPLACE would remove a row behind the back of the append-only triggers.
             .pragma("recursive_triggers", "ON")
+            .synchronous(SqliteSynchronous::Full)
             .disable_statement_logging();
 
-        let mut resources = options
-            .clone()
-            .synchronous(SqliteSynchronous::Full)
-            .connect()
-            .await
-            .map_err(fail)?;
+        let mut resources = options.connect().await.map_err(fail)?;
         // `Migrator::run` is the same, but makes every future that awaits this one impossible to spawn.
         MIGRATIONS
             .run_direct(None, &mut resources, false)
@@ -74,12 +70,7 @@ impl SqliteStore {
                 },
                 other => fail(other.into()),
             })?;
-        let log = options
-            .clone()
-            .synchronous(SqliteSynchronous::Normal)
-            .connect()
-            .await
-            .map_err(fail)?;
+        let log = options.connect().await.map_err(fail)?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .min_connections(0)
@@ -123,7 +114,16 @@ impl Store for SqliteStore {
         let mut connection = self.log.lock().await;
         recording::record(&mut connection, events, sessions)
             .await
-            .map_err(|source| self.fail(source))
+            .map_err(|source| {
+                if recording::is_refusal(&source) {
+                    StoreError::Refused {
+                        path: self.path.clone(),
+                        problem: source.to_string(),
+                    }
+                } else {
+                    self.fail(source)
+                }
+            })
     }
 
     async fn sessions(&self, filter: &SessionFilter) -> Result<Vec<Session>, StoreError> {
@@ -144,6 +144,12 @@ impl Store for SqliteStore {
             .map_err(|source| self.fail(source))
     }
 
+    async fn sessions_with_ids(&self, ids: &[&str]) -> Result<Vec<Session>, StoreError> {
+        listing::sessions_with_ids(&self.readers, ids)
+            .await
+            .map_err(|source| self.fail(source))
+    }
+
     async fn interrupt_live_sessions(&self) -> Result<Vec<Session>, StoreError> {
         let mut connection = self.log.lock().await;
         recording::interrupt_live(&mut connection)
@@ -157,13 +163,12 @@ impl Store for SqliteStore {
             .map_err(|source| self.fail(source))
     }
 
-    async fn each_detail_since(
+    async fn each_live_proof(
         &self,
-        kind: &str,
-        since_us: u64,
+        now: u64,
         each: &mut (dyn FnMut(String) + Send),
     ) -> Result<(), StoreError> {
-        listing::each_detail_since(&self.readers, kind, since_us, each)
+        listing::each_live_proof(&self.readers, now, each)
             .await
             .map_err(|source| self.fail(source))
     }

@@ -16,6 +16,10 @@ use crate::convert::{event_message, session_message, status_of};
 const DEFAULT_PAGE_SIZE: u32 = 100;
 const MAX_PAGE_SIZE: u32 = 1000;
 
+/// Texts from which on a page is full, however few rows it has: what comes to it with the last row and what stands around
+/// the texts stays below what a gRPC client takes (4 MiB).
+const PAGE_BYTES: usize = 1024 * 1024;
+
 /// Bytes in one message: far below what a gRPC client takes (4 MiB), and few enough messages.
 const PIECE_BYTES: usize = 256 * 1024;
 
@@ -38,14 +42,21 @@ pub(super) async fn sessions(
         before_id: request.page_token,
         limit,
     };
-    let rows = shared
+    let mut rows = shared
         .state
         .store()
         .sessions(&filter)
         .await
         .map_err(wording::store_status)?;
+    let mut bytes = 0;
+    let fitting = rows.iter().position(|row| {
+        bytes += row.text_bytes();
+        bytes >= PAGE_BYTES
+    });
+    let is_full = fitting.is_some() || rows.len() == limit as usize;
+    rows.truncate(fitting.map_or(rows.len(), |last| last + 1));
     let next_page_token = match rows.last() {
-        Some(last) if rows.len() == limit as usize => last.id.clone(),
+        Some(last) if is_full => last.id.clone(),
         _ => String::new(),
     };
     Ok(ListSessionsReply {
@@ -77,6 +88,7 @@ pub(super) async fn audit_events(
         until_us: request.until_us,
         before_seq,
         limit,
+        limit_bytes: PAGE_BYTES,
     };
     let rows = shared
         .state
@@ -84,8 +96,10 @@ pub(super) async fn audit_events(
         .events(&filter)
         .await
         .map_err(wording::store_status)?;
+    let bytes: usize = rows.iter().map(|(_, event)| event.text_bytes()).sum();
+    let is_full = rows.len() == limit as usize || bytes >= PAGE_BYTES;
     let next_page_token = match rows.last() {
-        Some((seq, _)) if rows.len() == limit as usize => seq.to_string(),
+        Some((seq, _)) if is_full => seq.to_string(),
         _ => String::new(),
     };
     let events = rows.into_iter().map(|(_, event)| event_message(event)).collect();

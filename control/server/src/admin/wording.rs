@@ -25,7 +25,9 @@ pub(super) fn store_status(error: StoreError) -> Status {
         StoreError::AlreadyExists { .. } => Code::AlreadyExists,
         StoreError::NotFound { .. } => Code::NotFound,
         StoreError::Changed { .. } => Code::Aborted,
-        StoreError::NewerSchema { .. } | StoreError::Database { .. } => Code::Internal,
+        StoreError::NewerSchema { .. } | StoreError::Refused { .. } | StoreError::Database { .. } => {
+            Code::Internal
+        }
     };
     if code == Code::Internal {
         tracing::error!(%error, "store");

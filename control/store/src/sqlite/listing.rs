@@ -50,7 +50,14 @@ const EVENTS_OF_SESSION: &str = "
     ORDER BY seq DESC
     LIMIT ?7";
 
-const DETAILS_SINCE: &str = "SELECT detail FROM audit_events WHERE kind = ?1 AND time_us >= ?2";
+const SESSIONS_WITH_IDS: &str = "
+    SELECT id, user_name, login, node, kind, start_us, end_us, bytes, status, object, client_address
+    FROM sessions WHERE id IN (SELECT value FROM json_each(?1))";
+
+// The expression is that of the index on it.
+const LIVE_PROOFS: &str = "
+    SELECT detail FROM audit_events
+    WHERE kind = 'cert.upstream' AND CASE WHEN json_valid(detail) THEN detail ->> 'proof_expires' END > ?1";
 
 pub(super) async fn sessions(pool: &SqlitePool, filter: &SessionFilter) -> Result<Vec<Session>, sqlx::Error> {
     let rows = sqlx::query(SESSIONS)
@@ -70,6 +77,12 @@ pub(super) async fn sessions(pool: &SqlitePool, filter: &SessionFilter) -> Resul
 pub(super) async fn session(pool: &SqlitePool, id: &str) -> Result<Option<Session>, sqlx::Error> {
     let row = sqlx::query(SESSION).bind(id).fetch_optional(pool).await?;
     row.as_ref().map(session_of).transpose()
+}
+
+pub(super) async fn sessions_with_ids(pool: &SqlitePool, ids: &[&str]) -> Result<Vec<Session>, sqlx::Error> {
+    let ids = serde_json::to_string(ids).expect("a list of texts always has a JSON form");
+    let rows = sqlx::query(SESSIONS_WITH_IDS).bind(ids).fetch_all(pool).await?;
+    rows.iter().map(session_of).collect()
 }
 
 pub(super) async fn live_sessions(pool: &SqlitePool) -> Result<u64, sqlx::Error> {
@@ -95,19 +108,25 @@ pub(super) async fn events(
     if of_session {
         query = query.bind(&filter.session);
     }
-    query.fetch_all(pool).await?.iter().map(event_of).collect()
+    let mut rows = query.fetch(pool);
+    let (mut events, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = rows.try_next().await? {
+        let (seq, event) = event_of(&row)?;
+        bytes += event.text_bytes();
+        events.push((seq, event));
+        if filter.limit_bytes > 0 && bytes >= filter.limit_bytes {
+            break;
+        }
+    }
+    Ok(events)
 }
 
-pub(super) async fn each_detail_since(
+pub(super) async fn each_live_proof(
     pool: &SqlitePool,
-    kind: &str,
-    since_us: u64,
+    now: u64,
     each: &mut (dyn FnMut(String) + Send),
 ) -> Result<(), sqlx::Error> {
-    let mut rows = sqlx::query(DETAILS_SINCE)
-        .bind(kind)
-        .bind(signed(since_us))
-        .fetch(pool);
+    let mut rows = sqlx::query(LIVE_PROOFS).bind(signed(now)).fetch(pool);
     while let Some(row) = rows.try_next().await? {
         each(row.try_get(0)?);
     }

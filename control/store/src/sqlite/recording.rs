@@ -38,8 +38,14 @@ const INTERRUPT_LIVE: &str = "
         status = 3,
         end_us = max(start_us, coalesce(
             (SELECT max(time_us) FROM audit_events WHERE audit_events.session = sessions.id), 0))
-    WHERE status = 1
-    RETURNING id, user_name, login, node, kind, start_us, end_us, bytes, status, object, client_address";
+    WHERE status = 1";
+
+// Events are found by their id, which is unique and so has an index.
+const UNCLOSED: &str = "
+    SELECT id, user_name, login, node, kind, start_us, end_us, bytes, status, object, client_address
+    FROM sessions
+    WHERE status = 3 AND NOT EXISTS (SELECT 1 FROM audit_events WHERE audit_events.id = sessions.id || '-end')
+    ORDER BY id";
 
 pub(super) async fn record(
     connection: &mut SqliteConnection,
@@ -64,9 +70,23 @@ pub(super) async fn record(
 
 pub(super) async fn interrupt_live(connection: &mut SqliteConnection) -> Result<Vec<Session>, sqlx::Error> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    let rows = sqlx::query(INTERRUPT_LIVE).fetch_all(&mut *transaction).await?;
+    sqlx::query(INTERRUPT_LIVE).execute(&mut *transaction).await?;
+    let rows = sqlx::query(UNCLOSED).fetch_all(&mut *transaction).await?;
     transaction.commit().await?;
     rows.iter().map(session_of).collect()
+}
+
+/// Whether the values are at fault and not the disk, the file or another writer: they are too big, of a kind that a
+/// column does not take, or against a constraint or trigger. <https://sqlite.org/rescode.html>
+pub(super) fn is_refusal(error: &sqlx::Error) -> bool {
+    const TOO_BIG: i32 = 18;
+    const CONSTRAINT: i32 = 19;
+    const MISMATCH: i32 = 20;
+    let code = error
+        .as_database_error()
+        .and_then(|error| error.code()?.parse::<i32>().ok());
+    // The low byte is the primary code.
+    code.is_some_and(|code| matches!(code & 0xff, TOO_BIG | CONSTRAINT | MISMATCH))
 }
 
 /// The columns of `APPEND_EVENTS`, in its order.

@@ -64,19 +64,6 @@ fn session(id: &str, status: SessionStatus, end_us: u64) -> Session {
     }
 }
 
-async fn details_since(store: &SqliteStore, since_us: u64) -> usize {
-    let mut count = 0;
-    let mut each = |detail: String| {
-        assert!(detail.starts_with("{\"command\""));
-        count += 1;
-    };
-    store
-        .each_detail_since("exec", since_us, &mut each)
-        .await
-        .unwrap();
-    count
-}
-
 #[tokio::test]
 async fn every_commit_raises_the_revision_and_survives_reopening() {
     let world = world().await;
@@ -246,7 +233,101 @@ async fn an_absurd_number_does_not_fail_its_batch() {
         .record(&[event("e1", "s1", u64::MAX), event("e2", "", 1)], &[absurd])
         .await
         .unwrap();
-    assert_eq!(details_since(store, 0).await, 2);
+    let filter = EventFilter {
+        limit: 10,
+        ..EventFilter::default()
+    };
+    assert_eq!(store.events(&filter).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_page_of_large_events_ends_by_their_bytes() {
+    let world = world().await;
+    let store = &world.store;
+    let events: Vec<_> = (0..5)
+        .map(|n| AuditEvent {
+            detail: "x".repeat(1000),
+            ..event(&format!("e{n}"), "s1", 5)
+        })
+        .collect();
+    store.record(&events, &[]).await.unwrap();
+    for session in ["", "s1"] {
+        let filter = EventFilter {
+            session: session.to_owned(),
+            limit: 5,
+            limit_bytes: 2000,
+            ..EventFilter::default()
+        };
+        assert_eq!(store.events(&filter).await.unwrap().len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn what_is_refused_for_its_content_is_told_from_trouble_with_the_database() {
+    let world = world().await;
+    let store = &world.store;
+    sqlx::query(
+        "CREATE TEMP TRIGGER poison BEFORE INSERT ON main.audit_events WHEN NEW.login = 'poison'
+         BEGIN SELECT RAISE(ABORT, 'poison'); END",
+    )
+    .execute(&mut *store.log.lock().await)
+    .await
+    .unwrap();
+    let poison = AuditEvent {
+        login: "poison".to_owned(),
+        ..event("e1", "s1", 5)
+    };
+    let refusal = store
+        .record(&[event("e2", "s1", 5), poison], &[])
+        .await
+        .unwrap_err();
+    assert!(refusal.is_refusal(), "{refusal}");
+    let all = EventFilter {
+        limit: 10,
+        ..EventFilter::default()
+    };
+    assert!(store.events(&all).await.unwrap().is_empty());
+
+    sqlx::query("ALTER TABLE audit_events RENAME TO elsewhere")
+        .execute(&mut *store.log.lock().await)
+        .await
+        .unwrap();
+    let trouble = store.record(&[event("e3", "s1", 5)], &[]).await.unwrap_err();
+    assert!(!trouble.is_refusal(), "{trouble}");
+}
+
+#[tokio::test]
+async fn proofs_are_found_by_when_they_expire_whatever_stands_in_other_details() {
+    let world = world().await;
+    let store = &world.store;
+    let proof = |id: &str, detail: &str| AuditEvent {
+        kind: "cert.upstream".to_owned(),
+        detail: detail.to_owned(),
+        ..event(id, "s1", 5)
+    };
+    store
+        .record(
+            &[
+                proof("past", r#"{"proof":"a","proof_expires":100}"#),
+                proof("live", r#"{"proof":"b","proof_expires":101}"#),
+                proof("endless", r#"{"proof":"c","proof_expires":18446744073709551615}"#),
+                proof("other", "no JSON"),
+                proof("none", "{}"),
+                event("exec", "s1", 5),
+            ],
+            &[],
+        )
+        .await
+        .unwrap();
+    let mut found = Vec::new();
+    store
+        .each_live_proof(100, &mut |detail| {
+            found.push(detail.split('"').nth(3).unwrap().to_owned())
+        })
+        .await
+        .unwrap();
+    found.sort();
+    assert_eq!(found, ["b", "c"]);
 }
 
 #[tokio::test]
@@ -314,7 +395,6 @@ async fn events_are_filtered_and_paged_newest_first() {
     })
     .await;
     assert_eq!(rest, ["e5", "e4", "e3", "e2", "e1", "e0"]);
-    assert_eq!(details_since(store, 18).await, 2);
 }
 
 #[tokio::test]
@@ -387,7 +467,18 @@ async fn sessions_left_live_are_interrupted_at_their_last_event_and_a_recovered_
         .map(|session| (session.id.as_str(), session.end_us))
         .collect();
     assert_eq!(ends, [("s1", 700), ("s2", 100)]);
-    assert!(store.interrupt_live_sessions().await.unwrap().is_empty());
+    // A run that is killed before it has closed them leaves them to the next.
+    store.record(&[event("s2-end", "s2", 800)], &[]).await.unwrap();
+    let unclosed = store.interrupt_live_sessions().await.unwrap();
+    assert_eq!(
+        unclosed
+            .iter()
+            .map(|session| session.id.as_str())
+            .collect::<Vec<_>>(),
+        ["s1"]
+    );
+    let known = store.sessions_with_ids(&["s1", "s3", "none"]).await.unwrap();
+    assert_eq!(known.len(), 2);
 
     let recovered = Session {
         object: "s1.weir".to_owned(),
