@@ -22,7 +22,7 @@ use serde_json::json;
 use ulid::Ulid;
 use weir_api::ControlError;
 use weir_api::dataplane::{
-    HostCertificate, HostCertificateRequest, UpstreamCertificate, UpstreamCertificateRequest,
+    HostCertificate, HostCertificateRequest, Node, UpstreamCertificate, UpstreamCertificateRequest,
 };
 use weir_ca::IssueError;
 use weir_policy::{Deny, Grant, split_user_name};
@@ -205,16 +205,35 @@ impl Issuer {
                 "got {name:?} while expecting a host name or address"
             )));
         }
+        let current = self.state.current();
+        let (withheld, names): (Vec<_>, Vec<_>) = request
+            .names
+            .iter()
+            .cloned()
+            .partition(|name| is_of_a_node(name, &current.snapshot.nodes));
+        if names.is_empty() {
+            return Err(denied(format!(
+                "{} belongs to a node, for which a data plane must not be able to stand in: give the data plane a name of its own",
+                withheld.join(", ")
+            )));
+        }
+        if !withheld.is_empty() {
+            tracing::warn!(
+                ?withheld,
+                "the data plane's host certificate leaves out what belongs to nodes: clients cannot reach it by these names"
+            );
+        }
         let issued = self
             .authorities
-            .host(&key, &request.names, HOST_VALIDITY, now)
+            .host(&key, &names, HOST_VALIDITY, now)
             .map_err(|problem| not_issued("host CA", problem))?;
         self.journal.event(AuditEvent {
             kind: "cert.host".to_owned(),
             detail: json!({
                 "serial": issued.serial().to_string(),
                 "key": issued.key().fingerprint(),
-                "names": request.names,
+                "names": names,
+                "withheld": withheld,
                 "valid_before": issued.valid_before(),
             })
             .to_string(),
@@ -245,6 +264,31 @@ pub(crate) fn remember(memory: &mut ProofMemory, detail: &str, now: u64) {
         // A memory that is full refuses new proofs anyway.
         let _ = memory.take(proof.to_be_bytes(), detail.proof_expires, now);
     }
+}
+
+/// Whether a client that asks for this name could mean a registered node.
+///
+/// Loopback is excepted: everybody means their own machine by it, so it is no node's for anybody but the data plane itself.
+fn is_of_a_node(name: &str, nodes: &[Node]) -> bool {
+    let same = |a: &str, b: &str| match (a.parse::<IpAddr>(), b.parse::<IpAddr>()) {
+        (Ok(a), Ok(b)) => a.to_canonical() == b.to_canonical(),
+        _ => a
+            .trim_end_matches('.')
+            .eq_ignore_ascii_case(b.trim_end_matches('.')),
+    };
+    let is_loopback = match name.parse::<IpAddr>() {
+        Ok(address) => address.to_canonical().is_loopback(),
+        Err(_) => same(name, "localhost"),
+    };
+    !is_loopback
+        && nodes.iter().any(|node| {
+            let host = node
+                .address
+                .rsplit_once(':')
+                .map_or(&*node.address, |(host, _)| host);
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            same(name, &node.name) || same(name, host)
+        })
 }
 
 /// Whether `name` can stand in a host certificate.

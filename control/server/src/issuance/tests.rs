@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use weir_api::dataplane::{Node, User};
+use weir_api::dataplane::User;
 use weir_ca::{Authority, KeySigner, UserTerms};
 use weir_crypto::random::SystemRandom;
 use weir_ssh::certificate::Certificate;
@@ -249,6 +249,37 @@ fn a_replayed_proof_is_refused_also_for_another_session_and_after_a_restart() {
     assert_eq!(world.events("cert.refused").len(), 3);
 }
 
+/// What was issued while longer certificates were allowed is remembered for as long as those live.
+#[test]
+fn a_replayed_proof_is_refused_after_a_restart_with_shorter_certificates() {
+    let world = World::new();
+    let alice = world.person("alice", &["root"]);
+    let first = request(&alice, "root@web1", "root", "web1");
+    let past = UpstreamCertificateRequest {
+        session: Ulid::generate().to_string(),
+        ..first.clone()
+    };
+    world.issue(&first).unwrap();
+    let World {
+        control,
+        directory,
+        now,
+    } = world;
+    control.shutdown();
+    let control = Control::open(ControlConfig {
+        data_dir: directory.path().join("data"),
+        max_user_ttl_seconds: Some(0),
+        ..ControlConfig::default()
+    })
+    .unwrap();
+    let world = World {
+        control,
+        directory,
+        now,
+    };
+    assert_eq!(world.refusal(&past), "sign-in proof has been used before");
+}
+
 #[test]
 fn of_many_requests_at_once_with_one_proof_one_succeeds() {
     let world = World::new();
@@ -459,8 +490,22 @@ fn a_request_that_is_not_one_is_refused_with_what_was_expected() {
 }
 
 #[test]
-fn a_data_plane_gets_host_certificates_for_its_names() {
+fn a_data_plane_gets_host_certificates_for_its_names_and_for_none_of_a_node() {
     let world = World::new();
+    let at = |name: &str, address: &str| {
+        let node = Node {
+            id: format!("id-{name}"),
+            name: name.to_owned(),
+            address: address.to_owned(),
+            ..Node::default()
+        };
+        put_node(&node, &[], Expect::Absent)
+    };
+    world.change(vec![
+        at("db1", "10.0.0.7:22"),
+        at("db2", "[2001:db8::7]:22"),
+        at("own", "127.0.0.1:22"),
+    ]);
     let key = SigningKey::generate_ed25519();
     let names = |names: &[&str]| HostCertificateRequest {
         public_key: key.public_key().blob().to_vec(),
@@ -479,7 +524,18 @@ fn a_data_plane_gets_host_certificates_for_its_names() {
             snapshot.host_ca_keys.iter().any(|ca| ca == key)
         })
         .unwrap();
-    for wrong in [&[][..], &["a b"], &["*"]] {
+    let issued = world
+        .control
+        .shared
+        .issuer
+        .host(
+            &names(&["proxy", "WEB1", "web2.", "localhost", "10.0.0.7", "2001:db8::0:7"]),
+            world.now,
+        )
+        .unwrap();
+    let certificate = Certificate::parse(&issued.certificate).unwrap();
+    assert_eq!(certificate.principals(), ["proxy", "localhost"]);
+    for wrong in [&[][..], &["a b"], &["*"], &["Web1"], &["web2", "::ffff:10.0.0.7"]] {
         world
             .control
             .shared
