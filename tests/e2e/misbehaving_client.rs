@@ -8,7 +8,7 @@ use weir_ssh::wire::{Writer, msg};
 use weir_tests::peer::Peer;
 use weir_tests::wire::Ending;
 
-use crate::bad_input::Scene;
+use crate::bad_input::{OUT_OF_BOUNDS, Scene};
 
 const CIPHERS: [CipherAlgorithm; 3] = [
     CipherAlgorithm::Aes128Gcm,
@@ -23,7 +23,7 @@ fn a_wrong_mac_ends_the_connection() {
         for mac in [MacAlgorithm::HmacSha256Etm, MacAlgorithm::HmacSha512] {
             let mut peer = with(&scene, cipher, mac);
             peer.say_altered(&service_request(), |out| *out.last_mut().unwrap() ^= 1);
-            ends_with_a_line(&scene, peer, "authenticat");
+            ends_with_a_line(&scene, peer, "packet 1 does not authenticate");
         }
     }
 }
@@ -32,13 +32,22 @@ fn a_wrong_mac_ends_the_connection() {
 #[test]
 fn an_impossible_length_under_encryption_ends_the_connection() {
     let scene = Scene::new();
-    for length in [0_u32, 7, 0x0010_0000, 0xffff_ffff] {
+    for (length, expected) in [
+        (0_u32, OUT_OF_BOUNDS),
+        (7, "while expecting a multiple of the cipher's block"),
+        (0x0010_0000, OUT_OF_BOUNDS),
+        (0xffff_ffff, OUT_OF_BOUNDS),
+    ] {
         let mut peer = with(&scene, CipherAlgorithm::Aes128Gcm, MacAlgorithm::HmacSha256Etm);
         peer.say_altered(&service_request(), |out| {
             out[..4].copy_from_slice(&length.to_be_bytes())
         });
         peer.send_raw(&[0; 1024]);
-        ends_with_a_line(&scene, peer, "");
+        ends_with_a_line(
+            &scene,
+            peer,
+            &format!("got a packet of {length} bytes {expected}"),
+        );
     }
 }
 
@@ -48,24 +57,31 @@ fn a_replayed_packet_ends_the_connection() {
     for cipher in CIPHERS {
         let mut peer = with(&scene, cipher, MacAlgorithm::HmacSha256Etm);
         peer.say_altered(&[msg::IGNORE, 0, 0, 0, 0], |out| out.extend_from_within(..));
-        ends_with_a_line(&scene, peer, "");
+        let words = match cipher {
+            // It hides the length by the packet's number as well: another number gives another length, of 32 bits.
+            CipherAlgorithm::ChaCha20Poly1305 => OUT_OF_BOUNDS,
+            _ => "packet 2 does not authenticate",
+        };
+        ends_with_a_line(&scene, peer, words);
     }
 }
 
 #[test]
 fn messages_before_authentication_that_belong_after_it() {
     let scene = Scene::new();
-    for payload in [
-        channel_open(),
-        vec![msg::CHANNEL_DATA, 0, 0, 0, 0, 0, 0, 0, 1, b'x'],
-        vec![msg::GLOBAL_REQUEST, 0, 0, 0, 1, b'x', 1],
-        vec![msg::USERAUTH_SUCCESS],
-        vec![msg::KEX_ECDH_INIT],
-        vec![msg::NEWKEYS],
+    let (service, rekey) = ("SERVICE_REQUEST", "KEXINIT or messages of the layers above");
+    for (payload, expected) in [
+        (channel_open(), service),
+        (vec![msg::CHANNEL_DATA, 0, 0, 0, 0, 0, 0, 0, 1, b'x'], service),
+        (vec![msg::GLOBAL_REQUEST, 0, 0, 0, 1, b'x', 1], service),
+        (vec![msg::USERAUTH_SUCCESS], service),
+        (vec![msg::KEX_ECDH_INIT], rekey),
+        (vec![msg::NEWKEYS], rekey),
     ] {
         let mut peer = Peer::connect(scene.world.weir().address());
         peer.say(&payload);
-        ends_with_a_line(&scene, peer, "");
+        let words = format!("got message {} while expecting {expected}", payload[0]);
+        ends_with_a_line(&scene, peer, &words);
     }
 }
 
@@ -79,14 +95,14 @@ fn requests_that_cannot_be_read() {
         let mut request = vec![msg::USERAUTH_REQUEST];
         request.put_u32(length);
         peer.say(&request);
-        ends_with_a_line(&scene, peer, "");
+        ends_with_a_line(&scene, peer, "malformed USERAUTH_REQUEST");
     }
     for service in ["ssh-connection", "no-such-service"] {
         let mut peer = Peer::connect(scene.world.weir().address());
         let mut request = vec![msg::SERVICE_REQUEST];
         request.put_string(service);
         peer.say(&request);
-        ends_with_a_line(&scene, peer, "");
+        ends_with_a_line(&scene, peer, &format!("service {service:?} is not available"));
     }
 }
 
@@ -184,14 +200,14 @@ fn with(scene: &Scene, cipher: CipherAlgorithm, mac: MacAlgorithm) -> Peer {
     Peer::connect_with(scene.world.weir().address(), config)
 }
 
-/// The connection ends, a line of the log names the client and contains `word`, and the other session goes on.
-fn ends_with_a_line(scene: &Scene, peer: Peer, word: &str) {
+/// The connection ends, a line of the log names the client and contains `words`, and the other session goes on.
+fn ends_with_a_line(scene: &Scene, peer: Peer, words: &str) {
     let address = peer.local_address().to_string();
     let ending = peer.ending();
     if let Ending::Disconnect { text, .. } = &ending {
         assert!(!text.is_empty(), "a disconnect without words");
     }
-    scene.world.weir().expect_log(&[&address, word]);
+    scene.world.weir().expect_log(&[&address, words]);
     scene.goes_on();
 }
 
