@@ -19,6 +19,7 @@ mod forwarding;
 mod git;
 mod half_close;
 mod hop_local;
+mod killed;
 mod leaks;
 mod load_tool;
 mod misbehaving_client;

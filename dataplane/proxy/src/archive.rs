@@ -1,7 +1,7 @@
 //! The archive's thread: puts finished recordings together and into the object store, and reports them.
 //!
-//! Order for each: into the store, reported, durable there together with others, its side file deleted, the recorder
-//! told, which marks it in the spool and frees its segments. A crash in between leaves the recording in the spool, so
+//! Order for each: into the store, reported, durable there and in the index together with others, its side file deleted,
+//! the recorder told, which marks it in the spool and frees its segments. A crash in between leaves the recording in the spool, so
 //! that the next start does it again with the same bytes under the same name.
 //!
 //! What the store does not take is tried again for as long as the process lives; meanwhile it stays in the spool and
@@ -55,6 +55,7 @@ pub(crate) struct Setup {
     pub(crate) sync_store: Option<SyncStore>,
     pub(crate) signer: Signer,
     pub(crate) on_finished: OnFinished,
+    pub(crate) on_recovered: Box<dyn FnOnce() + Send>,
     pub(crate) handover: Arc<Handover>,
     /// Segments that an earlier process left.
     pub(crate) left: Vec<u32>,
@@ -158,6 +159,7 @@ async fn run(setup: Setup, mut jobs: mpsc::UnboundedReceiver<Job>) {
     }
     // Of an earlier process's recordings, those that it still takes to let go of its segments.
     let mut recovering = waiting.len();
+    let mut on_recovered = Some(setup.on_recovered);
     let shelf = Rc::new(Shelf {
         dir: setup.dir,
         store: setup.store,
@@ -175,6 +177,9 @@ async fn run(setup: Setup, mut jobs: mpsc::UnboundedReceiver<Job>) {
         if recovering == 0 {
             left.drain(..)
                 .for_each(|number| drop(std::fs::remove_file(segment::path(&shelf.dir, number))));
+            if let Some(tell) = on_recovered.take() {
+                tell();
+            }
         }
         while uploads.len() < UPLOADS
             && let Some(upload) = waiting.pop_front()

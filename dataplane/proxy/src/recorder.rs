@@ -77,6 +77,9 @@ pub struct RecorderConfig {
     pub io: SpoolIo,
     /// Called on the archive's thread for every recording that has come into the store.
     pub on_finished: Box<dyn Fn(Finished) + Send>,
+    /// Called on that thread once everything that an earlier process left has come that far and been let go of; not at
+    /// all if the store does not take it.
+    pub on_recovered: Box<dyn FnOnce() + Send>,
 }
 
 impl RecorderConfig {
@@ -102,6 +105,7 @@ impl RecorderConfig {
             segment_bytes: 64 * 1024 * 1024,
             io: SpoolIo::Auto,
             on_finished,
+            on_recovered: Box::new(|| ()),
         }
     }
 }
@@ -237,6 +241,7 @@ impl Recorder {
             sync_store: config.sync_store,
             signer: signer.clone(),
             on_finished: config.on_finished,
+            on_recovered: config.on_recovered,
             handover: Arc::clone(&handover),
             left,
         })
