@@ -10,7 +10,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let admin = protox::compile(["proto/admin.proto"], ["proto"])?;
     tonic_prost_build::configure()
         .extern_path(".weir.dataplane.v1", "crate::dataplane")
-        // They hold keys: their `Debug` is written by hand.
+        // They hold keys: their `Debug` is written by hand, and they are wiped when dropped.
         .skip_debug([".weir.admin.v1.RecordingHeader", ".weir.admin.v1.SignHostReply"])
         .boxed(".weir.admin.v1.ReadRecordingReply.part.header")
         .compile_fds(admin)?;

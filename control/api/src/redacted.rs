@@ -1,6 +1,10 @@
-//! `Debug` of messages that hold keys: whether there is one, never what it is.
+//! Messages that hold keys: `Debug` says whether there is one, never what it is, and what is dropped is wiped.
+//!
+//! What the transport makes of them on the way through the socket is its own.
 
 use std::fmt;
+
+use zeroize::Zeroize;
 
 use crate::admin::{RecordingHeader, SignHostReply};
 
@@ -28,6 +32,18 @@ impl fmt::Debug for SignHostReply {
     }
 }
 
+impl Drop for RecordingHeader {
+    fn drop(&mut self) {
+        self.session_key.zeroize();
+    }
+}
+
+impl Drop for SignHostReply {
+    fn drop(&mut self) {
+        self.private_key.zeroize();
+    }
+}
+
 fn shown(empty: bool) -> fmt::Arguments<'static> {
     if empty {
         format_args!("none")
@@ -44,10 +60,8 @@ mod tests {
 
     #[test]
     fn keys_are_not_printed() {
-        let header = RecordingHeader {
-            session_key: vec![0xab; 32],
-            ..RecordingHeader::default()
-        };
+        let mut header = RecordingHeader::default();
+        header.session_key = vec![0xab; 32];
         let reply = ReadRecordingReply {
             part: Some(Part::Header(Box::new(header))),
         };
@@ -57,10 +71,8 @@ mod tests {
             "{text}"
         );
 
-        let reply = SignHostReply {
-            private_key: "-----BEGIN".to_owned(),
-            ..SignHostReply::default()
-        };
+        let mut reply = SignHostReply::default();
+        reply.private_key = "-----BEGIN".to_owned();
         let text = format!("{reply:?}");
         assert!(
             text.contains("private_key: redacted") && !text.contains("BEGIN"),

@@ -821,7 +821,7 @@ async fn a_recording_is_streamed_behind_its_key() {
         (&[7; 32][..], "")
     );
     assert_eq!(
-        (header.size_bytes, header.session.unwrap().id.as_str()),
+        (header.size_bytes, header.session.as_ref().unwrap().id.as_str()),
         (stored.len() as u64, "s1")
     );
     assert_eq!(header.data_plane_keys.len(), 1);

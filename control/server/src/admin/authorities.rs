@@ -8,6 +8,7 @@ use weir_api::admin::{
 use weir_ca::IssueError;
 use weir_ssh::key::SigningKey;
 use weir_store::AuditEvent;
+use zeroize::Zeroizing;
 
 use super::{Caller, wording};
 use crate::clock::now_seconds;
@@ -72,17 +73,13 @@ pub(super) fn sign_host(
             )));
         }
     };
-    let (key, private_key, comment) = if request.public_key.is_empty() {
+    let (key, mut private_key, comment) = if request.public_key.is_empty() {
         let made = SigningKey::generate_ed25519();
-        (
-            made.public_key().clone(),
-            made.to_openssh(first).to_string(),
-            first.as_str(),
-        )
+        (made.public_key().clone(), made.to_openssh(first), first.as_str())
     } else {
         (
             wording::public_key(&request.public_key)?,
-            String::new(),
+            Zeroizing::default(),
             wording::comment(&request.public_key),
         )
     };
@@ -104,7 +101,8 @@ pub(super) fn sign_host(
         }),
     );
     Ok(SignHostReply {
-        private_key,
+        // Moved, not copied; the message wipes it.
+        private_key: std::mem::take(&mut *private_key),
         public_key: certificate.key().to_openssh(comment),
         certificate: certificate.to_openssh(comment),
         serial: certificate.serial(),
