@@ -28,6 +28,7 @@ mod receive;
 pub mod recorder;
 mod refusing;
 mod relaying;
+mod resolver;
 mod session;
 mod session_log;
 mod shared;
@@ -57,6 +58,7 @@ use crate::{
     clock::Clock,
     identity::Identity,
     pacing::Pacing,
+    resolver::Resolver,
     shared::{Counters, Shared},
     view::View,
     worker::Stage,
@@ -96,6 +98,7 @@ impl DataPlane {
             host_keys: ArcSwap::from_pointee(Arc::clone(&certified.host_keys)),
             recorder,
             pacing: Pacing::new(config.pace.clone()),
+            resolver: Resolver::new(),
             toward_clients: Arc::new(TransportConfig::server()),
             toward_targets: Arc::new(TransportConfig::client()),
             counters: Counters::default(),

@@ -9,7 +9,9 @@ use arc_swap::ArcSwap;
 use weir_api::ControlPlane;
 use weir_ssh::{HostKey, TransportConfig};
 
-use crate::{clock::Clock, config::ProxyConfig, pacing::Pacing, recorder::Recorder, view::View};
+use crate::{
+    clock::Clock, config::ProxyConfig, pacing::Pacing, recorder::Recorder, resolver::Resolver, view::View,
+};
 
 /// The data plane apart from its threads.
 pub(crate) struct Shared {
@@ -20,6 +22,7 @@ pub(crate) struct Shared {
     pub(crate) host_keys: ArcSwap<Arc<[HostKey]>>,
     pub(crate) recorder: Recorder,
     pub(crate) pacing: Arc<Pacing>,
+    pub(crate) resolver: Resolver,
     pub(crate) toward_clients: Arc<TransportConfig>,
     pub(crate) toward_targets: Arc<TransportConfig>,
     pub(crate) counters: Counters,

@@ -11,8 +11,9 @@
 //! authentication costs the proxy's address a penalty with sshd.
 
 use std::{
+    collections::BTreeSet,
     io,
-    net::{SocketAddr, ToSocketAddrs, UdpSocket},
+    net::{SocketAddr, UdpSocket},
     rc::Rc,
     sync::Arc,
 };
@@ -131,11 +132,11 @@ impl Route<'_> {
             .pacing
             .admit(&TargetId::from(&*self.node.address))
             .await?;
-        let address = self.resolve().await?;
+        let addresses = self.resolve(worker).await?;
         let key = SigningKey::generate_ed25519();
-        let certificate = self.certify(worker, &key, address).await?;
+        let certificate = self.certify(worker, &key, &addresses).await?;
         let limit = worker.shared.config.handshake_timeout;
-        let socket = self.connect(worker, address).await?;
+        let socket = self.connect_to_any(worker, &addresses).await?;
         match monoio::time::timeout(limit, self.sign_in(worker, socket, key, certificate)).await {
             Ok(signed_in) => signed_in.map(|(hop, received)| Upstream { hop, received, slot }),
             Err(_) => Err(UpstreamError::HandshakeTimeout {
@@ -146,33 +147,32 @@ impl Route<'_> {
         }
     }
 
-    async fn resolve(&self) -> Result<SocketAddr, UpstreamError> {
-        if let Ok(address) = self.node.address.parse() {
-            return Ok(address);
-        }
-        let name = self.node.address.to_string();
-        // The resolver of the C library blocks.
-        let resolved = monoio::spawn_blocking(move || name.to_socket_addrs().map(|mut found| found.next()))
-            .await
-            .map_err(|_| UpstreamError::Internal("the resolver's thread has ended"))?;
-        let none = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        resolved
-            .and_then(|found| found.ok_or_else(none))
-            .map_err(|source| UpstreamError::Resolve {
-                address: self.node.address.clone(),
-                source,
-            })
+    async fn resolve(&self, worker: &Worker) -> Result<Vec<SocketAddr>, UpstreamError> {
+        let limit = worker.shared.config.connect_timeout;
+        let resolved = worker.shared.resolver.resolve(&self.node.address, limit).await;
+        let mut addresses = resolved.map_err(|source| UpstreamError::Resolve {
+            address: self.node.address.clone(),
+            source,
+        })?;
+        // Each may take the whole time that a connection has, and one certificate is good from 16 of our own.
+        addresses.truncate(ADDRESSES);
+        Ok(addresses)
     }
 
     async fn certify(
         &self,
         worker: &Worker,
         key: &SigningKey,
-        address: SocketAddr,
+        addresses: &[SocketAddr],
     ) -> Result<UpstreamCertificate, UpstreamError> {
         let source_addresses = match &worker.shared.config.source_addresses {
             Some(configured) => configured.clone(),
-            None => local_address_toward(address).into_iter().collect(),
+            None => {
+                let sources = addresses
+                    .iter()
+                    .filter_map(|address| local_address_toward(*address));
+                sources.collect::<BTreeSet<_>>().into_iter().collect()
+            }
         };
         let proof = &self.authenticated.proof();
         let request = UpstreamCertificateRequest {
@@ -187,6 +187,24 @@ impl Route<'_> {
             source_addresses,
         };
         Ok(worker.shared.control.issue_upstream(request).await?)
+    }
+
+    /// As ssh does: one after the other, the last failure counts.
+    async fn connect_to_any(
+        &self,
+        worker: &Worker,
+        addresses: &[SocketAddr],
+    ) -> Result<TcpStream, UpstreamError> {
+        let (last, others) = addresses
+            .split_last()
+            .expect("a name that was resolved has an address");
+        for address in others {
+            match self.connect(worker, *address).await {
+                Ok(socket) => return Ok(socket),
+                Err(error) => debug!(node = &*self.node.name, %address, %error, "trying the next address"),
+            }
+        }
+        self.connect(worker, *last).await
     }
 
     async fn connect(&self, worker: &Worker, address: SocketAddr) -> Result<TcpStream, UpstreamError> {
@@ -324,6 +342,9 @@ impl Route<'_> {
         }
     }
 }
+
+/// Addresses of one name that are tried.
+const ADDRESSES: usize = 4;
 
 /// `host` of `host:port`, without the brackets of an IPv6 address: what a host certificate must name.
 fn dialled_name(address: &str) -> &str {

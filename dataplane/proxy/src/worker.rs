@@ -7,7 +7,10 @@ use monoio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 use tracing::{debug, error, warn};
 
-use crate::{alarm::Alarm, buffer::BufferPool, client, clock::Clock, config::IoMode, hop_stream::Supplies, shared::Shared};
+use crate::{
+    alarm::Alarm, buffer::BufferPool, client, clock::Clock, config::IoMode, hop_stream::Supplies,
+    shared::Shared,
+};
 
 /// What the connections of one core have in common; nothing of it is shared with other cores but `shared`.
 pub(crate) struct Worker {
@@ -50,21 +53,18 @@ pub(crate) fn run(
     shared: Arc<Shared>,
     stage: watch::Receiver<Stage>,
 ) -> io::Result<()> {
-    let threads = Box::new(monoio::blocking::DefaultThreadPool::new(RESOLVER_THREADS));
     match io {
         IoMode::Epoll => {
             for listener in &listeners {
                 listener.set_nonblocking(true)?;
             }
             monoio::RuntimeBuilder::<monoio::LegacyDriver>::new()
-                .attach_thread_pool(threads)
                 .enable_timer()
                 .build()?
                 .block_on(serve(listeners, shared, stage))
         }
         IoMode::Uring | IoMode::Auto => monoio::RuntimeBuilder::<monoio::IoUringDriver>::new()
             .with_entries(RING_ENTRIES)
-            .attach_thread_pool(threads)
             .enable_timer()
             .build()?
             .block_on(serve(listeners, shared, stage)),
@@ -73,9 +73,6 @@ pub(crate) fn run(
 
 /// Operations submitted in one go; more are submitted in several.
 const RING_ENTRIES: u32 = 4096;
-
-/// Threads per core that resolve the names of targets, which blocks.
-const RESOLVER_THREADS: usize = 2;
 
 async fn serve(
     listeners: Vec<std::net::TcpListener>,
