@@ -252,10 +252,22 @@ pub(crate) fn session_end_id(session: &str) -> String {
 /// What the audit log has of an event: its kind there, and the details.
 fn audited(event: &SessionEvent) -> Option<(&'static str, Value)> {
     Some(match event {
-        SessionEvent::Exec { channel, command, .. } => (
-            "exec",
-            json!({ "channel": channel.0, "command": String::from_utf8_lossy(command) }),
-        ),
+        SessionEvent::Exec { channel, command, .. } => {
+            // A command can have 256 KiB, and a session can send one after the other. Its beginning says what it was, its
+            // hash whether it is the one in question; the recording has it whole.
+            const KEPT: usize = 4096;
+            let text = String::from_utf8_lossy(command);
+            let kept = &text[..text.floor_char_boundary(KEPT)];
+            let mut detail = json!({ "channel": channel.0, "command": kept });
+            if kept.len() < text.len() {
+                let digest =
+                    weir_crypto::digest::hash(weir_crypto::digest::HashAlgorithm::Sha256, &[command]);
+                let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+                detail["command_bytes"] = json!(command.len());
+                detail["command_sha256"] = json!(hex);
+            }
+            ("exec", detail)
+        }
         SessionEvent::Subsystem { channel, name, .. } => {
             ("subsystem", json!({ "channel": channel.0, "subsystem": name }))
         }
