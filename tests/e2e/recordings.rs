@@ -219,12 +219,30 @@ fn channels_of_one_connection_are_told_apart() {
     assert_eq!(of("exec").len(), 3);
 }
 
+/// Bytes of noise after what is looked for.
+const NOISE: u64 = 300_000;
+
 #[test]
 fn recordings_and_spool_hold_no_plain_text() {
     let world = World::start();
     // The command itself stands in the audit log, the output must not stand anywhere.
-    let mut running = world.exec("echo cl''ear-te''xt-mark''er; cat").spawn();
-    running.expect_stdout("clear-text-marker");
+    let mut running = world
+        .exec(&format!(
+            "echo cl''ear-te''xt-mark''er; head -c {NOISE} /dev/urandom; echo; echo all-is-out; cat"
+        ))
+        .spawn();
+    running.expect_stdout("all-is-out");
+    // It is appended in order: when the noise is there, which nothing makes shorter, so is what came before it.
+    eventually("the spool holds what was printed", || {
+        let mut files = Vec::new();
+        files_below(&world.weir().data().join("spool"), &mut files);
+        let held: u64 = files
+            .iter()
+            .filter_map(|file| file.metadata().ok())
+            .map(|file| file.len())
+            .sum();
+        (held > NOISE).then_some(())
+    });
     let found = || -> Vec<PathBuf> {
         let mut files = Vec::new();
         files_below(world.weir().data(), &mut files);
