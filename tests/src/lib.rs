@@ -26,6 +26,7 @@ pub mod authority;
 pub mod foreign;
 pub mod peer;
 pub mod process;
+pub mod screen;
 pub mod sshd;
 pub mod terminal;
 pub mod wait;
@@ -34,6 +35,7 @@ pub mod wire;
 pub mod world;
 
 pub use process::{Job, Outcome, Running};
+pub use screen::Screen;
 pub use terminal::Terminal;
 pub use wait::{eventually, eventually_within};
 pub use weir::{Driver, Session, Weir};
