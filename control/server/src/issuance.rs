@@ -33,6 +33,7 @@ use weir_store::AuditEvent;
 
 use crate::authorities::{Authorities, UpstreamSession};
 use crate::journal::Journal;
+use crate::proof_file::ProofFile;
 use crate::replay::{NotTaken, ProofDigest, ProofMemory, proof_digest};
 use crate::state::{Current, State};
 
@@ -58,8 +59,14 @@ const HOST_VALIDITY: Duration = Duration::from_secs(30 * 24 * 3600);
 pub(crate) struct Issuer {
     state: Arc<State>,
     authorities: Arc<Authorities>,
-    proofs: Mutex<ProofMemory>,
+    proofs: Mutex<Proofs>,
     journal: Journal,
+}
+
+/// The proofs that were taken: all that matter, and the newest where a kill leaves them.
+pub(crate) struct Proofs {
+    pub(crate) memory: ProofMemory,
+    pub(crate) file: ProofFile,
 }
 
 /// A request whose proof holds.
@@ -73,7 +80,7 @@ impl Issuer {
     pub(crate) fn new(
         state: Arc<State>,
         authorities: Arc<Authorities>,
-        proofs: ProofMemory,
+        proofs: Proofs,
         journal: Journal,
     ) -> Issuer {
         Issuer {
@@ -178,11 +185,17 @@ impl Issuer {
 
     fn take(&self, proof: ProofDigest, expires: u64, now: u64) -> Result<(), ControlError> {
         let mut proofs = self.proofs.lock().unwrap_or_else(PoisonError::into_inner);
-        proofs.take(proof, expires, now).map_err(|why| match why {
+        proofs.memory.take(proof, expires, now).map_err(|why| match why {
             NotTaken::Repeated => denied("sign-in proof has been used before".to_owned()),
             NotTaken::Full => ControlError::Unavailable(format!(
                 "{PROOF_CAPACITY} sign-in proofs are remembered, which is the limit: give users shorter certificates"
             )),
+        })?;
+        // An empty report is answered when all before it is written.
+        let mark = || self.journal.report_durably(Vec::new(), Vec::new());
+        proofs.file.note(proof, expires, mark).map_err(|error| {
+            tracing::error!(%error, "sign-in proof cannot be written down");
+            ControlError::Unavailable("sign-in proofs cannot be written down".to_owned())
         })
     }
 

@@ -15,6 +15,7 @@ mod error;
 mod issuance;
 mod journal;
 mod key_source;
+mod proof_file;
 mod recordings;
 mod recovery;
 mod replay;

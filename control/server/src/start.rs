@@ -1,6 +1,6 @@
 //! From a data directory to a running control plane.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
@@ -22,8 +22,9 @@ use crate::control::{ControlConfig, EMBEDDED, Shared};
 use crate::data_dir::DataDir;
 use crate::directory::{Directory, Identity, Settings, put_data_plane, put_identity, put_role, put_settings};
 use crate::error::OpenError;
-use crate::issuance::{Issuer, PROOF_CAPACITY, remember};
+use crate::issuance::{Issuer, PROOF_CAPACITY, Proofs, UPSTREAM_EVENT, remember};
 use crate::journal::{Journal, store_all};
+use crate::proof_file::ProofFile;
 use crate::recordings::Recordings;
 use crate::replay::ProofMemory;
 use crate::state::{ChangeError, State};
@@ -37,6 +38,7 @@ pub(crate) struct Plan {
     database: PathBuf,
     key_file: PathBuf,
     audit_log: PathBuf,
+    data_dir: PathBuf,
     recordings: Arc<dyn ObjectStore>,
 }
 
@@ -61,6 +63,7 @@ impl Plan {
             database: data_dir.database(),
             key_file: data_dir.key_file(),
             audit_log: data_dir.audit_log(),
+            data_dir: data_dir.path().to_owned(),
             recordings,
         })
     }
@@ -91,13 +94,15 @@ impl Plan {
         store_all(&*store, &newest, &[]).await?;
         let known_ids = newest.into_iter().map(|event| event.id).collect();
         let abandoned = store.interrupt_live_sessions().await?;
-        let proofs = taken_proofs(&state).await?;
+        let mut memory = taken_proofs(&state).await?;
         let journal = Journal::start(log, known_ids, store);
         journal.event(AuditEvent {
             kind: "control.start".to_owned(),
             detail: serde_json::json!({ "version": env!("CARGO_PKG_VERSION") }).to_string(),
             ..AuditEvent::default()
         });
+        let file = newest_proofs(&self.data_dir, &mut memory, &journal).await?;
+        let proofs = Proofs { memory, file };
         let issuer = Issuer::new(
             Arc::clone(&state),
             Arc::clone(&authorities),
@@ -230,4 +235,38 @@ async fn taken_proofs(state: &State) -> Result<ProofMemory, OpenError> {
     let mut each = |detail: String| remember(&mut proofs, &detail, now);
     state.store().each_live_proof(now, &mut each).await?;
     Ok(proofs)
+}
+
+/// The proofs that a killed run took without the journal having written it: they count as taken, and the audit log learns
+/// that certificates were made which it does not know.
+async fn newest_proofs(
+    data_dir: &Path,
+    memory: &mut ProofMemory,
+    journal: &Journal,
+) -> Result<ProofFile, OpenError> {
+    let unusable = OpenError::file(data_dir, "keep sign-in proofs");
+    let (mut file, left) = match ProofFile::open(data_dir) {
+        Ok(opened) => opened,
+        Err(error) => return Err(unusable(error)),
+    };
+    let now = now_seconds();
+    for (proof, expires) in left {
+        if expires > now && memory.take(proof, expires, now).is_ok() {
+            journal.event(AuditEvent {
+                kind: UPSTREAM_EVENT.to_owned(),
+                detail: serde_json::json!({
+                    "proof": format!("{:032x}", u128::from_be_bytes(proof)),
+                    "proof_expires": expires,
+                    "problem": "weir was killed before it could write down whose certificate this was",
+                })
+                .to_string(),
+                ..AuditEvent::default()
+            });
+        }
+    }
+    journal.flush().await;
+    match file.clear() {
+        Ok(()) => Ok(file),
+        Err(error) => Err(unusable(error)),
+    }
 }

@@ -249,6 +249,55 @@ fn a_replayed_proof_is_refused_also_for_another_session_and_after_a_restart() {
     assert_eq!(world.events("cert.refused").len(), 3);
 }
 
+#[test]
+fn a_proof_is_refused_also_after_a_kill_before_its_audit_event_was_written() {
+    let world = World::new();
+    let alice = world.person("alice", &["root"]);
+    let first = request(&alice, "root@web1", "root", "web1");
+    let past = UpstreamCertificateRequest {
+        session: Ulid::generate().to_string(),
+        ..first.clone()
+    };
+    let World {
+        control,
+        directory,
+        now,
+    } = world;
+    control.shutdown();
+    // What the disk has when a kill comes right after the certificate: all as before, and the proof.
+    let killed = tempfile::tempdir().unwrap();
+    let (live_dir, killed_dir) = (directory.path().join("data"), killed.path().join("data"));
+    std::fs::create_dir(&killed_dir).unwrap();
+    std::fs::create_dir(killed_dir.join("audit")).unwrap();
+    for name in ["weir.db", "control.key", "audit/audit.jsonl"] {
+        std::fs::copy(live_dir.join(name), killed_dir.join(name)).unwrap();
+    }
+    let live = World {
+        control: open(&directory),
+        directory,
+        now,
+    };
+    live.issue(&first).unwrap();
+    for name in ["proofs.0", "proofs.1"] {
+        std::fs::copy(live_dir.join(name), killed_dir.join(name)).unwrap();
+    }
+
+    let control = open(&killed);
+    let world = World {
+        control,
+        directory: killed,
+        now,
+    };
+    assert_eq!(world.refusal(&past), "sign-in proof has been used before");
+    let events = world.events(UPSTREAM_EVENT);
+    assert_eq!(events.len(), 1);
+    assert!(events[0].detail.contains("was killed"), "{}", events[0].detail);
+    // From now on the audit log knows.
+    let world = world.restarted();
+    assert_eq!(world.refusal(&past), "sign-in proof has been used before");
+    assert_eq!(world.events(UPSTREAM_EVENT).len(), 1);
+}
+
 /// What was issued while longer certificates were allowed is remembered for as long as those live.
 #[test]
 fn a_replayed_proof_is_refused_after_a_restart_with_shorter_certificates() {
