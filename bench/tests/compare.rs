@@ -1,0 +1,62 @@
+//! `compare` on small amounts: every row is measured. What the figures are is for `bench/compare` to say.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+const SMALL: [&str; 8] = ["--gb", "0.01", "--sessions", "2", "--keys", "5", "--idle", "2"];
+
+#[test]
+fn every_row_is_measured_without_a_failure() {
+    let rows = compare(&SMALL);
+    let names: Vec<_> = rows.iter().map(|row| row["name"].as_str().unwrap()).collect();
+    assert_eq!(
+        names,
+        [
+            "Weir, recorded whole",
+            "Weir, to default limit",
+            "direct",
+            "russh forwarder",
+            "io_uring relay + AES-GCM"
+        ]
+    );
+    for row in &rows {
+        assert_eq!(row["failures"], Value::Array(vec![]), "{row}");
+        assert!(
+            row["figures"]["gb_per_s_down"].is_f64() && row["figures"]["gb_per_s_up"].is_f64(),
+            "{row}"
+        );
+    }
+    // A proxy has every figure of its own.
+    for proxy in [0, 3, 4] {
+        let figures = rows[proxy]["figures"].as_object().unwrap();
+        assert_eq!(figures.len(), 8, "{figures:?}");
+        assert!(figures.values().all(Value::is_f64), "{figures:?}");
+    }
+}
+
+#[test]
+fn random_bytes_go_both_ways_too() {
+    let rows = compare(&[&SMALL[..], &["--data", "random", "--only", "weir"]].concat());
+    assert_eq!(rows.len(), 1);
+    assert_eq!(rows[0]["failures"], Value::Array(vec![]), "{}", rows[0]);
+}
+
+fn compare(args: &[&str]) -> Vec<Value> {
+    let tool = Path::new(env!("CARGO_BIN_EXE_compare"));
+    // Cargo builds a package's binaries for the tests of that package alone, so this must be there already.
+    let weir = tool.with_file_name("weir");
+    assert!(
+        weir.exists(),
+        "no {} to measure: run `cargo build -p weir-cli` first (`make test` does)",
+        weir.display()
+    );
+    let mut command = Command::new(tool);
+    command.args(args).arg("--json").stdin(Stdio::null());
+    let done = command.output().expect("compare can be run");
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{said}");
+    let table: Value = serde_json::from_slice(&done.stdout).unwrap_or_else(|e| panic!("{e}: {said}"));
+    table["rows"].as_array().expect("rows").clone()
+}
