@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use weir_bench::compare::{self, Kind, Options};
+use weir_bench::compare::{self, Data, Kind, Options};
 use weir_bench::{russh_forwarder, uring_relay};
 
 /// Starts a throwaway sshd, Weir and the others, measures each with OpenSSH clients, and prints one table.
@@ -19,12 +19,15 @@ struct Arguments {
         long,
         value_enum,
         value_delimiter = ',',
-        default_value = "weir,direct,russh,uring"
+        default_value = "weir,weir-limited,direct,russh,uring"
     )]
     only: Vec<Kind>,
     /// Gigabytes (10^9 bytes) to move each way; 0 to leave that out.
     #[arg(long, default_value_t = 2.0)]
     gb: f64,
+    /// What is moved.
+    #[arg(long, value_enum, default_value_t = Data::Zeros)]
+    data: Data,
     /// Sessions to set up; 0 to leave that out.
     #[arg(long, default_value_t = 400)]
     sessions: u32,
@@ -95,6 +98,7 @@ fn main() -> Result<()> {
         None => compare::run(&Options {
             kinds: arguments.only,
             gigabytes: arguments.gb,
+            data: arguments.data,
             sessions: arguments.sessions,
             parallel: arguments.parallel,
             keys: arguments.keys,

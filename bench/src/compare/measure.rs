@@ -13,6 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 
+use super::payload::Payload;
 use super::process::{Owned, cpu_time, memory_kib};
 
 /// A proxy goes on working for a moment after its clients have ended: it closes, records, accounts.
@@ -50,23 +51,23 @@ pub(super) struct Bulk {
     pub(super) gb_per_s: f64,
 }
 
-/// Moves `gigabytes` of zeros through one session.
-pub(super) fn bulk(ssh: &Ssh, proxy: Option<u32>, gigabytes: f64, direction: Direction) -> Result<Bulk> {
-    let count = format!("{:.0}", gigabytes * 1e9);
+/// Moves `payload` through one session.
+pub(super) fn bulk(ssh: &Ssh, proxy: Option<u32>, payload: &Payload, direction: Direction) -> Result<Bulk> {
+    let gigabytes = payload.gigabytes();
     let (cpu, began) = (proxy.map(cpu_time), Instant::now());
     let mut source = None;
     let mut client = match direction {
-        Direction::Down => ssh.command(&[], &format!("head -c {count} /dev/zero")),
+        Direction::Down => ssh.command(&[], payload.command()),
         Direction::Up => ssh.command(&[], "cat > /dev/null"),
     };
     match direction {
         Direction::Down => client.stdin(Stdio::null()),
         Direction::Up => {
-            let mut zeros = Command::new("head");
-            zeros.args(["-c", &count, "/dev/zero"]).stdout(Stdio::piped());
-            let mut head = Owned::spawn(&mut zeros)?;
-            let pipe = head.stdout.take().context("head has no output")?;
-            source = Some(head);
+            let mut shell = Command::new("sh");
+            shell.args(["-c", payload.command()]).stdout(Stdio::piped());
+            let mut sender = Owned::spawn(&mut shell)?;
+            let pipe = sender.stdout.take().context("the sender has no output")?;
+            source = Some(sender);
             client.stdin(pipe)
         }
     };

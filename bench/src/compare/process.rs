@@ -6,7 +6,8 @@ use std::process::{Child, Command};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// A child process that is killed and reaped when dropped.
 pub(super) struct Owned(Child);
@@ -22,6 +23,22 @@ impl Owned {
 
     pub(super) fn pid(&self) -> u32 {
         self.0.id()
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub(super) fn end(&mut self) -> Result<()> {
+        let patience = Duration::from_secs(30);
+        kill_process(Pid::from_child(&self.0), Signal::TERM)?;
+        let began = Instant::now();
+        while self.0.try_wait()?.is_none() {
+            ensure!(
+                began.elapsed() < patience,
+                "process {} does not end within {patience:?} of SIGTERM",
+                self.pid()
+            );
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
     }
 
     /// Waits until somebody accepts on `address`.

@@ -8,13 +8,15 @@ use clap::ValueEnum;
 
 use super::measure::Ssh;
 use super::process::Owned;
-use super::world::World;
+use super::world::{Recorded, World};
 
 /// The rows that there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
-    /// Weir: terminates SSH on both sides, checks, records.
+    /// Weir: terminates SSH on both sides, checks, and records all of it.
     Weir,
+    /// The same with its default limit, past which output is counted only; bulk alone is measured.
+    WeirLimited,
     /// Nothing: `ssh` to `sshd`.
     Direct,
     /// A plain forwarder on russh.
@@ -28,10 +30,20 @@ impl Kind {
     #[must_use]
     pub fn title(self) -> &'static str {
         match self {
-            Kind::Weir => "Weir, recorded",
+            Kind::Weir => "Weir, recorded whole",
+            Kind::WeirLimited => "Weir, to default limit",
             Kind::Direct => "direct",
             Kind::Russh => "russh forwarder",
             Kind::Uring => "io_uring relay + AES-GCM",
+        }
+    }
+
+    /// How much Weir records here, where it is Weir.
+    pub(super) fn recorded(self) -> Option<Recorded> {
+        match self {
+            Kind::Weir => Some(Recorded::Whole),
+            Kind::WeirLimited => Some(Recorded::ToDefaultLimit),
+            Kind::Direct | Kind::Russh | Kind::Uring => None,
         }
     }
 }
@@ -45,19 +57,22 @@ pub(super) struct Subject {
 
 impl Subject {
     pub(super) fn start(kind: Kind, world: &mut World, workers: usize) -> Result<Subject> {
-        match kind {
-            Kind::Weir => Ok(Subject {
+        if let Some(recorded) = kind.recorded() {
+            world.start_weir(recorded)?;
+            return Ok(Subject {
                 ssh: world.ssh_through_weir()?,
                 pid: world.weir_pid(),
                 _process: None,
-            }),
+            });
+        }
+        match kind {
             Kind::Direct => Ok(Subject {
                 ssh: world.ssh_to("direct", world.target())?,
                 pid: None,
                 _process: None,
             }),
             Kind::Russh => Subject::spawn("serve-russh", kind, world, workers),
-            Kind::Uring => Subject::spawn("serve-uring", kind, world, workers),
+            _ => Subject::spawn("serve-uring", kind, world, workers),
         }
     }
 

@@ -121,8 +121,9 @@ pub(super) fn json(rows: &[Row], options: &Options, recordings: Option<usize>) -
 
 fn amounts(options: &Options) -> String {
     format!(
-        "{} GB each way, {} sessions ({} at once), {} keystrokes, {} idle sessions; {}",
+        "{} GB of {} each way, {} sessions ({} at once), {} keystrokes, {} idle sessions; {}",
         options.gigabytes,
+        options.data.name(),
         options.sessions,
         options.parallel,
         options.keys,

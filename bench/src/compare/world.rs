@@ -23,7 +23,14 @@ pub(super) struct World {
 struct Weir {
     binary: PathBuf,
     address: SocketAddr,
-    process: Owned,
+    process: Option<Owned>,
+}
+
+/// How much of a command's output Weir records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Recorded {
+    Whole,
+    ToDefaultLimit,
 }
 
 impl World {
@@ -60,26 +67,42 @@ impl World {
         free_address()
     }
 
+    /// Starts Weir on the state that [`World::set_weir_up`] has made, as a fresh process, as every row's is.
+    pub(super) fn start_weir(&mut self, recorded: Recorded) -> Result<()> {
+        let (data, config, log) = (self.path("weir"), self.path("weir.toml"), self.path("weir.log"));
+        let weir = self.weir.as_mut().context("Weir is not part of this run")?;
+        if let Some(mut before) = weir.process.take() {
+            before.end()?;
+        }
+        let limit = match recorded {
+            Recorded::Whole => "[recording]\nexec_output_limit = \"0\"\n",
+            Recorded::ToDefaultLimit => "",
+        };
+        fs::write(&config, limit)?;
+        let mut up = Command::new(&weir.binary);
+        up.args(["up", "--listen", &weir.address.to_string(), "--data"]);
+        up.arg(data).arg("--config").arg(config);
+        let log = fs::File::options().create(true).append(true).open(log)?;
+        weir.process = Some(Owned::spawn(
+            up.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log),
+        )?);
+        self.weir(&["status", "--wait", "10s"])?;
+        Ok(())
+    }
+
     /// Starts Weir and gives it one user and one node; leaves the files that `sshd` and the client need.
-    pub(super) fn start_weir(&mut self, binary: &Path) -> Result<()> {
+    pub(super) fn set_weir_up(&mut self, binary: &Path) -> Result<()> {
         ensure!(
             binary.is_file(),
             "no weir at {}: build it, or name it with --weir",
             binary.display()
         );
-        let address = free_address()?;
-        let mut up = Command::new(binary);
-        up.args(["up", "--listen", &address.to_string(), "--data"])
-            .arg(self.path("weir"));
-        let log = fs::File::create(self.path("weir.log"))?;
-        let process = Owned::spawn(up.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log))?;
         self.weir = Some(Weir {
             binary: binary.to_owned(),
-            address,
-            process,
+            address: free_address()?,
+            process: None,
         });
-
-        self.weir(&["status", "--wait", "10s"])?;
+        self.start_weir(Recorded::Whole)?;
         fs::write(
             self.path("openssh_ca.pub"),
             self.weir(&["ca", "export", "--type", "openssh"])?,
@@ -208,7 +231,7 @@ impl World {
     }
 
     pub(super) fn weir_pid(&self) -> Option<u32> {
-        self.weir.as_ref().map(|weir| weir.process.pid())
+        self.weir.as_ref()?.process.as_ref().map(Owned::pid)
     }
 
     /// How many recordings Weir lists, so that the table can say that it did record.
