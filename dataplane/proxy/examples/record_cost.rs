@@ -213,8 +213,9 @@ impl Bench {
             if session.is_full() {
                 runtime.block_on(session.ready());
             }
+            let data = session.pin(data.clone());
             session
-                .lend(start.elapsed(), 0, Stream::Output, data.clone())
+                .lend(start.elapsed(), 0, Stream::Output, &data)
                 .expect("recorded");
         }
         let handed_over = start.elapsed().as_secs_f64();

@@ -35,6 +35,25 @@ impl Access {
         }
     }
 
+    /// A session that may do nothing but what every session may, and is recorded.
+    #[cfg(test)]
+    pub(crate) fn recorded() -> Self {
+        Self {
+            grant: Grant {
+                features: weir_policy::FeatureSet::default(),
+                record: Record::Strict,
+                record_input: false,
+                rule: weir_policy::Rule::Allow("test".into()),
+            },
+            certificate: Extensions {
+                pty: true,
+                port_forwarding: true,
+                agent_forwarding: true,
+                x11_forwarding: true,
+            },
+        }
+    }
+
     pub(crate) fn record(&self) -> Record {
         self.grant.record
     }

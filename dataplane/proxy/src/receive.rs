@@ -2,7 +2,6 @@
 
 use std::{io, ops::Range, os::fd::BorrowedFd, sync::Arc};
 
-use bytes::Bytes;
 use rustix::net::RecvFlags;
 
 use crate::buffer::{Buffer, BufferPool};
@@ -128,12 +127,12 @@ impl Received {
         }
     }
 
-    /// Hands out the whole buffer by reference, and goes on with a copy of the unconsumed bytes.
+    /// Hands out the whole buffer, and goes on with a copy of the unconsumed bytes.
     ///
     /// Positions taken before are positions in the answer.
-    pub(crate) fn lend(&mut self) -> Bytes {
+    pub(crate) fn lend(&mut self) -> Buffer {
         let Some(buffer) = self.buffer.take() else {
-            return Bytes::new();
+            return Buffer::own(0);
         };
         let left = self.start..self.end;
         (self.start, self.end) = (0, left.len());
@@ -145,7 +144,7 @@ impl Received {
             next.as_mut()[..left.len()].copy_from_slice(&buffer.as_ref()[left]);
             self.buffer = Some(next);
         }
-        Bytes::from_owner(buffer)
+        buffer
     }
 
     /// Sees to it that `wanted` bytes fit and that a read has something to read into.
@@ -247,7 +246,7 @@ mod tests {
         let position = received.position();
         received.consume(6);
         let lent = received.lend();
-        assert_eq!(&lent[position..position + 6], b"packet");
+        assert_eq!(&lent.as_ref()[position..position + 6], b"packet");
         assert_eq!(received.unconsumed(), b"rest");
     }
 }

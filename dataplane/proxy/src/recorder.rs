@@ -15,11 +15,12 @@
 //!   sessions are already recorded.
 
 mod handover;
+mod lent;
 mod limits;
 mod reports;
 mod scribe;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::fmt;
 use std::fs::File;
@@ -29,7 +30,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use bytes::Bytes;
 use object_store::ObjectStore;
 use ulid::Ulid;
 use weir_record::{Event, EventKind, Recipients, SessionMeta, Signer, Status, Stream};
@@ -37,6 +37,7 @@ use weir_record::{Event, EventKind, Recipients, SessionMeta, Signer, Status, Str
 use crate::archive::{self, Archive};
 use crate::spool::{self, Spool, segment};
 
+pub use lent::Lent;
 pub(crate) use reports::start;
 
 use handover::{Begin, Payload, SessionGate, SessionId};
@@ -67,7 +68,8 @@ pub struct RecorderConfig {
     pub flush_interval: Duration,
     /// Ed25519 key that signs the ends of recordings.
     pub data_plane_key: weir_crypto::sign::PrivateKey,
-    /// Bound on what sessions have handed over and the thread has not yet taken on, in bytes.
+    /// Bound on what sessions have handed over and the thread has not yet taken on, in bytes of memory: of what is lent,
+    /// whole buffers.
     pub queue_bytes: usize,
     /// The same bound for one session.
     pub session_queue_bytes: usize,
@@ -100,7 +102,7 @@ impl RecorderConfig {
             data_plane_key,
             // 250 ms of 256 MB/s.
             queue_bytes: 64 * 1024 * 1024,
-            // Four of the worker's greatest reads.
+            // Four of the worker's receive buffers.
             session_queue_bytes: 1024 * 1024,
             segment_bytes: 64 * 1024 * 1024,
             io: SpoolIo::Auto,
@@ -327,6 +329,7 @@ impl Recorder {
             gate,
             id,
             limits: limits::Limits::new(exec_limit),
+            last_us: 0,
             is_ended: false,
         })
     }
@@ -363,6 +366,8 @@ pub struct SessionRecording {
     gate: Arc<SessionGate>,
     id: SessionId,
     limits: limits::Limits,
+    /// The latest time that was told, microseconds since the start: nothing is recorded with an earlier one.
+    last_us: u64,
     is_ended: bool,
 }
 
@@ -394,20 +399,25 @@ impl SessionRecording {
         data: &[u8],
     ) -> Result<(), RecordError> {
         self.check()?;
+        self.advance(at);
         let admitted = self.limits.admit(channel, stream, data.len());
         if admitted.len > 0 {
-            self.put(
-                at,
-                channel,
-                stream.kind(),
-                Payload::copied(&data[..admitted.len]),
-                TIMED,
-            )?;
+            let payload = Payload::copied(&data[..admitted.len]);
+            self.put(channel, stream.kind(), payload, TIMED)?;
         }
-        self.say_reached(at, channel, stream, admitted.reached)
+        self.say_reached(channel, stream, admitted.reached)
     }
 
-    /// Records bytes of a channel by reference; the buffer is given back within moments. Never blocks.
+    /// Prepares a buffer for [`lend`](SessionRecording::lend). All of it counts toward the session's bound until the last
+    /// slice of it has been given back, which is within moments.
+    pub fn pin<B>(&self, buffer: B) -> Lent
+    where
+        B: AsRef<[u8]> + Send + 'static,
+    {
+        Lent::new(buffer, &self.handover, &self.gate)
+    }
+
+    /// Records bytes of a channel by reference. Never blocks.
     ///
     /// # Errors
     /// If they are not recorded.
@@ -416,15 +426,16 @@ impl SessionRecording {
         at: Duration,
         channel: u32,
         stream: Stream,
-        data: Bytes,
+        data: &Lent,
     ) -> Result<(), RecordError> {
         self.check()?;
-        let admitted = self.limits.admit(channel, stream, data.len());
+        self.advance(at);
+        let admitted = self.limits.admit(channel, stream, data.as_ref().len());
         if admitted.len > 0 {
-            let payload = Payload::Shared(data.slice(..admitted.len));
-            self.put(at, channel, stream.kind(), payload, URGENT)?;
+            let payload = Payload::Lent(data.slice(0..admitted.len));
+            self.put(channel, stream.kind(), payload, URGENT)?;
         }
-        self.say_reached(at, channel, stream, admitted.reached)
+        self.say_reached(channel, stream, admitted.reached)
     }
 
     /// Records anything that happened. Never blocks.
@@ -436,12 +447,13 @@ impl SessionRecording {
             return self.data(at, channel, stream, data);
         }
         self.check()?;
+        self.advance(at);
         match event {
             Event::Terminal { .. } => self.limits.terminal(channel),
-            Event::Closed => self.say_unrecorded(at, channel)?,
+            Event::Closed => self.say_unrecorded(channel)?,
             _ => {}
         }
-        self.event(at, channel, event)
+        self.event(channel, event)
     }
 
     /// Whether reading for this session must pause until [`ready`](SessionRecording::ready).
@@ -471,12 +483,12 @@ impl SessionRecording {
         self.is_ended = true;
         while let Some(channel) = self.limits.any_channel() {
             // Without a recorder there is nothing to be said.
-            drop(self.say_unrecorded(Duration::ZERO, channel));
+            drop(self.say_unrecorded(channel));
         }
         drop(self.handover.send(Message::End { id: self.id, status }, TIMED));
     }
 
-    fn check(&self) -> Result<(), RecordError> {
+    pub(crate) fn check(&self) -> Result<(), RecordError> {
         if let Some(reason) = self.gate.failed() {
             return Err(RecordError::Failed(reason.to_owned()));
         }
@@ -489,50 +501,42 @@ impl SessionRecording {
         Ok(())
     }
 
-    fn say_reached(
-        &self,
-        at: Duration,
-        channel: u32,
-        stream: Stream,
-        reached: bool,
-    ) -> Result<(), RecordError> {
+    fn advance(&mut self, at: Duration) {
+        let at_us = u64::try_from(at.as_micros()).unwrap_or(u64::MAX);
+        self.last_us = self.last_us.max(at_us);
+    }
+
+    fn say_reached(&self, channel: u32, stream: Stream, reached: bool) -> Result<(), RecordError> {
         if !reached {
             return Ok(());
         }
-        self.event(
-            at,
-            channel,
-            &Event::LimitReached {
-                stream,
-                limit: self.limits.limit(),
-            },
-        )
+        let limit = self.limits.limit();
+        self.event(channel, &Event::LimitReached { stream, limit })
     }
 
-    fn say_unrecorded(&mut self, at: Duration, channel: u32) -> Result<(), RecordError> {
+    fn say_unrecorded(&mut self, channel: u32) -> Result<(), RecordError> {
         self.limits
             .close(channel)
             .iter()
-            .try_for_each(|event| self.event(at, channel, event))
+            .try_for_each(|event| self.event(channel, event))
     }
 
-    fn event(&self, at: Duration, channel: u32, event: &Event<'_>) -> Result<(), RecordError> {
+    fn event(&self, channel: u32, event: &Event<'_>) -> Result<(), RecordError> {
         let mut payload = Vec::new();
         event.encode_payload(&mut payload);
-        self.put(at, channel, event.kind(), Payload::copied(&payload), TIMED)
+        self.put(channel, event.kind(), Payload::copied(&payload), TIMED)
     }
 
-    fn put(
-        &self,
-        at: Duration,
-        channel: u32,
-        kind: EventKind,
-        payload: Payload,
-        urgency: u8,
-    ) -> Result<(), RecordError> {
-        let at_us = u64::try_from(at.as_micros()).unwrap_or(u64::MAX);
+    fn put(&self, channel: u32, kind: EventKind, payload: Payload, urgency: u8) -> Result<(), RecordError> {
         self.handover
-            .event(&self.gate, self.id, at_us, channel, (kind, payload), urgency)
+            .event(
+                &self.gate,
+                self.id,
+                self.last_us,
+                channel,
+                (kind, payload),
+                urgency,
+            )
             .map_err(|_| RecordError::Stopped)
     }
 }

@@ -77,20 +77,29 @@ impl SessionLog {
                 Some(worker.shared.recorder.begin(&meta, recipients, limit)?)
             }
         };
-        let log = Self {
-            subject: Box::new(subject.clone()),
-            control: Arc::clone(&worker.shared.control),
-            start: Instant::now(),
-            recording,
-            waiting: Vec::new(),
-            kind: "none",
-            recorded_bytes: 0,
-        };
+        let log = Self::over(subject.clone(), Arc::clone(&worker.shared.control), recording);
         let start = log
             .subject
             .event("session.start", &json!({ "recorded": log.recording.is_some() }));
         log.control.report(vec![start], vec![log.subject.row(log.kind)]);
         Ok(log)
+    }
+
+    fn over(subject: Subject, control: Arc<dyn ControlPlane>, recording: Option<SessionRecording>) -> Self {
+        Self {
+            subject: Box::new(subject),
+            control,
+            start: Instant::now(),
+            recording,
+            waiting: Vec::new(),
+            kind: "none",
+            recorded_bytes: 0,
+        }
+    }
+
+    /// Whether what comes next would still be recorded.
+    pub(crate) fn check(&self) -> Result<(), RecordError> {
+        self.recording.as_ref().map_or(Ok(()), SessionRecording::check)
     }
 
     /// Whose session it is.
@@ -152,7 +161,10 @@ impl SessionLog {
         if self.waiting.is_empty() {
             return Ok(());
         }
-        let bytes = received.lend();
+        let lent = self
+            .recording
+            .as_ref()
+            .map(|recording| recording.pin(received.lend()));
         let mut waiting = std::mem::take(&mut self.waiting);
         for waiting in waiting.drain(..) {
             match waiting {
@@ -161,8 +173,8 @@ impl SessionLog {
                     stream,
                     range,
                 } => {
-                    if let Some(recording) = &mut self.recording {
-                        recording.lend(self.start.elapsed(), channel.0, stream, bytes.slice(range))?;
+                    if let (Some(recording), Some(lent)) = (&mut self.recording, &lent) {
+                        recording.lend(self.start.elapsed(), channel.0, stream, &lent.slice(range))?;
                     }
                 }
                 Waiting::Event(event) => self.write(&event)?,
@@ -404,3 +416,6 @@ fn stream(stream: weir_relay::Stream) -> Stream {
         weir_relay::Stream::Input => Stream::Input,
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,8 +1,8 @@
 //! What goes from the threads that carry sessions to the thread that records them.
 //!
 //! Nothing here blocks. The queue is bounded in bytes, per session and in all, by those who put into it: they stop
-//! reading their session while it [is full](SessionGate::is_full). What one read brought may still be put in beyond the
-//! bound.
+//! reading their session while it [is full](Handover::is_full). What one read brought may still be put in beyond the
+//! bound. What counts is the memory that is held: copies by their length, buffers that are lent whole (see `lent`).
 //!
 //! # Waking
 //!
@@ -20,13 +20,13 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender};
 use futures_util::task::AtomicWaker;
 use ulid::Ulid;
 use weir_record::{EventKind, Recipients, SessionMeta, Status};
 
 use super::Finished;
+use super::lent::Lent;
 
 pub(crate) const IDLE: u8 = 0;
 pub(crate) const TIMED: u8 = 1;
@@ -40,7 +40,8 @@ const INLINE: usize = 38;
 /// The bytes of an event.
 pub(crate) enum Payload {
     Inline { len: u8, bytes: [u8; INLINE] },
-    Shared(Bytes),
+    Copied(Box<[u8]>),
+    Lent(Lent),
 }
 
 impl Payload {
@@ -51,15 +52,16 @@ impl Payload {
                 bytes[..data.len()].copy_from_slice(data);
                 Payload::Inline { len, bytes }
             }
-            _ => Payload::Shared(Bytes::copy_from_slice(data)),
+            _ => Payload::Copied(data.into()),
         }
     }
 
     fn cost(&self) -> usize {
         MESSAGE_COST
             + match self {
-                Payload::Inline { .. } => 0,
-                Payload::Shared(bytes) => bytes.len(),
+                // A lent buffer counts by itself.
+                Payload::Inline { .. } | Payload::Lent(_) => 0,
+                Payload::Copied(bytes) => bytes.len(),
             }
     }
 }
@@ -68,7 +70,8 @@ impl AsRef<[u8]> for Payload {
     fn as_ref(&self) -> &[u8] {
         match self {
             Payload::Inline { len, bytes } => &bytes[..usize::from(*len)],
-            Payload::Shared(bytes) => bytes,
+            Payload::Copied(bytes) => bytes,
+            Payload::Lent(lent) => lent.as_ref(),
         }
     }
 }
@@ -207,6 +210,17 @@ impl Handover {
         )
     }
 
+    /// A buffer of that length has been lent.
+    pub(super) fn pin(&self, gate: &SessionGate, len: usize) {
+        gate.queued.fetch_add(len, Ordering::SeqCst);
+        self.queued.fetch_add(len, Ordering::SeqCst);
+    }
+
+    /// It has been given back.
+    pub(super) fn unpin(&self, gate: &SessionGate, len: usize) {
+        self.give_back(gate, len);
+    }
+
     pub(crate) fn send(&self, message: Message, urgency: u8) -> Result<(), Stopped> {
         if self.is_stopped() {
             return Err(Stopped);
@@ -281,7 +295,10 @@ impl Handover {
 
     /// An event has been taken on and its memory given back.
     pub(crate) fn release(&self, gate: &SessionGate, payload: &Payload) {
-        let cost = payload.cost();
+        self.give_back(gate, payload.cost());
+    }
+
+    fn give_back(&self, gate: &SessionGate, cost: usize) {
         let half = self.session_limit / 2;
         let before = gate.queued.fetch_sub(cost, Ordering::SeqCst);
         if before > half && before - cost <= half {

@@ -45,7 +45,10 @@ impl Disk {
     /// Returns when all that was written before is durable.
     pub(super) async fn sync(&self) -> io::Result<()> {
         #[cfg(test)]
-        super::faults::check_once(&self.1)?;
+        {
+            super::faults::stand_still(&self.1);
+            super::faults::check_once(&self.1)?;
+        }
         match &*self.0 {
             Kind::Uring(file) => file.sync_data().await,
             Kind::Plain(file) => file.sync_data(),

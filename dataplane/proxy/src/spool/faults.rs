@@ -1,9 +1,9 @@
-//! Disks that fail on demand, by the directory that is on them.
+//! Disks that fail or stand still on demand, by the directory that is on them.
 
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Condvar, Mutex};
 
 use rustix::io::Errno;
 
@@ -11,6 +11,78 @@ use rustix::io::Errno;
 static LASTING: Mutex<Option<HashMap<PathBuf, Errno>>> = Mutex::new(None);
 /// The next sync fails, and only that.
 static ONCE: Mutex<Option<HashMap<PathBuf, Errno>>> = Mutex::new(None);
+
+/// Syncs stand still until they are let go, and the thread that writes with them.
+static STALLS: Mutex<Option<HashMap<PathBuf, Arc<Syncs>>>> = Mutex::new(None);
+
+#[derive(Default)]
+struct Syncs {
+    /// How many have come, and how many of them may go on.
+    counts: Mutex<(usize, usize)>,
+    changed: Condvar,
+}
+
+/// A disk whose syncs stand still until this is dropped.
+pub(crate) struct Stall {
+    dir: PathBuf,
+    syncs: Arc<Syncs>,
+}
+
+pub(crate) fn stall(dir: &Path) -> Stall {
+    let syncs = Arc::<Syncs>::default();
+    STALLS
+        .lock()
+        .unwrap()
+        .get_or_insert_default()
+        .insert(dir.to_owned(), Arc::clone(&syncs));
+    Stall {
+        dir: dir.to_owned(),
+        syncs,
+    }
+}
+
+impl Stall {
+    /// Waits until the sync of that number, counted from 1, stands still.
+    pub(crate) fn reached(&self, number: usize) {
+        let counts = self.syncs.counts.lock().unwrap();
+        drop(
+            self.syncs
+                .changed
+                .wait_while(counts, |(come, _)| *come < number)
+                .unwrap(),
+        );
+    }
+
+    /// Lets the oldest that stands still go on.
+    pub(crate) fn let_one_go(&self) {
+        self.syncs.counts.lock().unwrap().1 += 1;
+        self.syncs.changed.notify_all();
+    }
+}
+
+impl Drop for Stall {
+    fn drop(&mut self) {
+        STALLS.lock().unwrap().get_or_insert_default().remove(&self.dir);
+        self.syncs.counts.lock().unwrap().1 = usize::MAX;
+        self.syncs.changed.notify_all();
+    }
+}
+
+pub(super) fn stand_still(dir: &Path) {
+    let Some(syncs) = STALLS.lock().unwrap().get_or_insert_default().get(dir).cloned() else {
+        return;
+    };
+    let mut counts = syncs.counts.lock().unwrap();
+    counts.0 += 1;
+    let number = counts.0;
+    syncs.changed.notify_all();
+    drop(
+        syncs
+            .changed
+            .wait_while(counts, |(_, gone)| *gone < number)
+            .unwrap(),
+    );
+}
 
 pub(crate) fn set(dir: &Path, fault: Option<Errno>) {
     let mut faults = LASTING.lock().unwrap();

@@ -1,0 +1,110 @@
+//! What becomes of a batch's data on its way to the recorder.
+
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+
+use ulid::Ulid;
+use weir_api::BoxFuture;
+use weir_api::ControlError;
+use weir_api::dataplane::{
+    AuditEvent, HostCertificate, HostCertificateRequest, SessionRecord, Snapshot, UpstreamCertificate,
+    UpstreamCertificateRequest,
+};
+
+use super::*;
+use crate::buffer::BufferPool;
+use crate::recorder::tests::{Options, world};
+use crate::spool::faults;
+
+/// A control plane that listens to reports and does nothing.
+struct Silent;
+
+impl ControlPlane for Silent {
+    fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::default()
+    }
+
+    fn issue_upstream(
+        &self,
+        _: UpstreamCertificateRequest,
+    ) -> BoxFuture<Result<UpstreamCertificate, ControlError>> {
+        Box::pin(async { Err(ControlError::Unavailable("it is silent".to_owned())) })
+    }
+
+    fn certify_host(&self, _: HostCertificateRequest) -> BoxFuture<Result<HostCertificate, ControlError>> {
+        Box::pin(async { Err(ControlError::Unavailable("it is silent".to_owned())) })
+    }
+
+    fn report(&self, _: Vec<AuditEvent>, _: Vec<SessionRecord>) {}
+
+    fn report_durably(
+        &self,
+        _: Vec<AuditEvent>,
+        _: Vec<SessionRecord>,
+    ) -> BoxFuture<Result<(), ControlError>> {
+        Box::pin(async { Err(ControlError::Unavailable("it is silent".to_owned())) })
+    }
+
+    fn recovered(&self) {}
+
+    fn on_change(&self, _: Box<dyn Fn(u64) + Send + Sync>) {}
+}
+
+/// The log of a session of which only the recording is kept.
+pub(crate) fn log_of(recording: SessionRecording) -> SessionLog {
+    let id = Ulid::from_parts(1, 1);
+    let subject = Subject {
+        id,
+        session: id.to_string(),
+        user: "alice".to_owned(),
+        login: "root".to_owned(),
+        node: "web1".to_owned(),
+        client: ([127, 0, 0, 1], 1).into(),
+        start_us: 0,
+    };
+    SessionLog::over(subject, Arc::new(Silent), Some(recording))
+}
+
+/// Whether a packet with so much data takes its receive buffer out with it.
+fn is_lent(len: usize) -> bool {
+    let root = tempfile::tempdir().unwrap();
+    let stall = faults::stall(&root.path().join("spool"));
+    let world = world(root.path(), &Options::default());
+    let mut log = log_of(world.begin(1, 0));
+    // The recorder gives nothing back while it stands still.
+    stall.reached(1);
+    let pool = BufferPool::new(1);
+    let mut received = Received::new(Arc::clone(&pool));
+    let (mut writer, reader) = UnixStream::pair().unwrap();
+    writer.write_all(&vec![7; len]).unwrap();
+    while received.len() < len {
+        received.read(reader.as_fd()).unwrap();
+    }
+    let position = received.position();
+    received.consume(len);
+    let payload = received.at(position, &(0..len)).to_vec();
+    let tap = Tap {
+        channel: ChannelId(0),
+        stream: weir_relay::Stream::Output,
+        range: 0..len,
+    };
+    log.tap(&tap, &payload, Some(position)).unwrap();
+    log.hand_over(&mut received).unwrap();
+    received.rest();
+    let is_lent = !pool.take().is_pooled();
+    drop(stall);
+    log.finish(SessionStatus::Complete, "over");
+    assert!(world.output(&world.next_finished()) == vec![7; len]);
+    assert!(pool.take().is_pooled(), "it came home");
+    world.recorder.shutdown();
+    is_lent
+}
+
+#[test]
+fn a_packet_in_bulk_lends_its_buffer_and_a_keystroke_is_copied() {
+    assert!(is_lent(32 * 1024));
+    assert!(is_lent(LEND));
+    assert!(!is_lent(LEND - 1));
+    assert!(!is_lent(100));
+}
