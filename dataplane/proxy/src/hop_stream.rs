@@ -237,6 +237,12 @@ impl HopStream {
         self.keys_changed.notified()
     }
 
+    /// Drops what is sealed and not yet sent. The peer gets nothing any more.
+    pub(crate) fn forsake(&self) {
+        self.broken.set(true);
+        self.outgoing.borrow_mut().give_back(&self.supplies);
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }
@@ -247,7 +253,7 @@ impl HopStream {
         self.send();
     }
 
-    fn fd(&self) -> BorrowedFd<'_> {
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         // SAFETY: `self.socket` owns this descriptor and closes it only when dropped, and the borrow ends before
         // `self` does.
         unsafe { BorrowedFd::borrow_raw(self.socket.as_raw_fd()) }

@@ -8,7 +8,9 @@
 //! was decrypted, and its pump with it; the hop that exchanges keys is driven by the other pump. This cannot
 //! lock up: a pump waits for the other hop's exchange only with a packet in hand, and once a peer has begun an
 //! exchange nothing but that exchange comes from it. Only an exchange of our own lets packets come
-//! meanwhile, and we never begin one on a hop while the other is in one.
+//! meanwhile, and we never begin one on a hop while the other is in one. Those packets are read even if the other
+//! peer takes nothing: that one may be a client that writes before it reads, whose write waits for this very exchange.
+//! They are sealed beyond a batch, up to [`EXCHANGE_BYTES`].
 
 use std::{
     cell::RefCell,
@@ -19,6 +21,7 @@ use std::{
 };
 
 use futures_util::future::{Either, select};
+use tokio::sync::Notify;
 use tracing::debug;
 use weir_relay::{Actions, Flow, Relay, Side};
 use weir_ssh::{DisconnectReason, Hop};
@@ -38,6 +41,8 @@ use crate::{
 pub(crate) struct Relaying {
     client: HopStream,
     target: HopStream,
+    /// Rung when a key exchange begins or ends on either hop.
+    exchanges: Notify,
     state: RefCell<State>,
 }
 
@@ -128,6 +133,7 @@ impl Relaying {
         Self {
             client,
             target,
+            exchanges: Notify::new(),
             state: RefCell::new(state),
         }
     }
@@ -180,8 +186,13 @@ impl Relaying {
             self.rekey_if_wanted(Side::Target);
             let (own, other) = (self.hop(from), self.hop(from.other()));
             own.send();
-            self.while_sending(own, pin!(other.sent())).await;
-            if own.pending() > REPLIES_BYTES {
+            other.send();
+            if own.pending() > 0 || other.pending() > 0 || matches!(progress, Progress::Parked(_)) {
+                // What follows may be a long wait, and others need the buffer.
+                received.rest();
+            }
+            self.room_to_seal(own, other).await;
+            if own.pending() >= REPLIES_BYTES {
                 own.sent().await;
             }
             self.while_sending(own, pin!(self.room_to_record())).await;
@@ -192,11 +203,30 @@ impl Relaying {
                     self.while_sending(own, pin!(keys_changed)).await;
                 }
                 Progress::Drained => {
-                    if let Err(end) = self.while_sending(own, pin!(own.read(received))).await {
+                    // During an exchange of this hop the other's bytes may still be on their way.
+                    let read = pin!(own.read(received));
+                    let read = pin!(self.while_sending(other, read));
+                    if let Err(end) = self.while_sending(own, read).await {
                         return self.ended(from, end);
                     }
                 }
             }
+        }
+    }
+
+    /// Waits until the other peer has taken what was sealed for it; not while this hop exchanges keys, see the module.
+    async fn room_to_seal(&self, own: &HopStream, other: &HopStream) {
+        loop {
+            let exchange = self.exchanges.notified();
+            let has_room = match own.hop(Hop::is_rekeying) {
+                true => other.pending() < EXCHANGE_BYTES,
+                false => other.pending() == 0,
+            };
+            if has_room {
+                return;
+            }
+            let (sent, exchange) = (pin!(other.sent()), pin!(exchange));
+            self.while_sending(own, pin!(select(sent, exchange))).await;
         }
     }
 
@@ -224,9 +254,16 @@ impl Relaying {
         parked: Option<Parked>,
     ) -> Result<Progress, RelayEnd> {
         let mut state = self.state.borrow_mut();
+        state.log.check().map_err(|error| recording_failed(&error))?;
+        let was_rekeying = self.hop(from).hop(Hop::is_rekeying);
         let outcome = self.take_batch(&mut state, from, received, parked);
+        if was_rekeying != self.hop(from).hop(Hop::is_rekeying) {
+            self.exchanges.notify_waiters();
+        }
         // Recorded before it is sent, also where the batch ended badly.
         if let Err(error) = state.log.hand_over(received) {
+            // Nobody gets what nobody keeps. The farewell would have to follow it, and is not said either.
+            self.hop(from.other()).forsake();
             return Err(recording_failed(&error));
         }
         outcome
@@ -253,7 +290,12 @@ impl Relaying {
             )?;
         }
         loop {
-            if source.pending().max(destination.pending()) >= BATCH_BYTES {
+            let bound = match source.hop(Hop::is_rekeying) {
+                true => EXCHANGE_BYTES,
+                false => BATCH_BYTES,
+            };
+            // Each of these is waited for in the pump: it would go round without an end otherwise.
+            if destination.pending() >= bound || source.pending() >= REPLIES_BYTES {
                 return Ok(Progress::Full);
             }
             let (position, packet) = match source.advance(received).map_err(|end| self.ended(from, end))? {
@@ -369,13 +411,16 @@ impl Relaying {
             slot.authenticated();
         }
         loop {
+            // An exchange that begins has a deadline, and one that ends leaves keys whose age counts.
+            let exchange = self.exchanges.notified();
             let due = [&self.client, &self.target].map(|hop| hop.hop(Hop::next_timeout));
-            let Some(next) = due.into_iter().flatten().min() else {
-                return std::future::pending().await;
-            };
-            alarm
-                .until(next.max(self.client.now().after(RETRY_INTERVAL)))
-                .await;
+            match due.into_iter().flatten().min() {
+                None => exchange.await,
+                Some(next) => {
+                    let at = next.max(self.client.now().after(RETRY_INTERVAL));
+                    select(pin!(alarm.until(at)), pin!(exchange)).await;
+                }
+            }
             for side in [Side::Client, Side::Target] {
                 if let Err(error) = self.hop(side).step(|hop, env, out| hop.handle_timeout(env, out)) {
                     return self.ended(side, error.into());
@@ -391,6 +436,7 @@ impl Relaying {
         let busy = hop.hop(Hop::is_rekeying) || other.hop(Hop::is_rekeying);
         if !busy && hop.hop(|state| state.wants_rekey(hop.now())) {
             hop.step(|hop, env, out| hop.start_rekey(env, out));
+            self.exchanges.notify_waiters();
             hop.send();
         }
     }
@@ -404,7 +450,7 @@ impl Relaying {
                 told: Told::Both,
             },
             HopEnd::Disconnected { reason, text } => Farewell {
-                reason: DisconnectReason::from_code(reason).unwrap_or(DisconnectReason::ByApplication),
+                reason: DisconnectReason::Other(reason),
                 text,
                 told: Told::Other,
             },
@@ -459,8 +505,13 @@ fn index(side: Side) -> usize {
 /// Sealed bytes after which a batch is sent: what one receive buffer holds.
 const BATCH_BYTES: usize = 256 * 1024;
 
-/// Sealed bytes on a hop beyond which it is not read: two batches of the other direction, and replies to what it asked.
-const REPLIES_BYTES: usize = 4 * BATCH_BYTES;
+/// The same while the hop that is read exchanges keys: what its peer may send before it sees our wish. OpenSSH offers 2 MiB per
+/// channel, and the sockets hold some more.
+const EXCHANGE_BYTES: usize = 4 * 1024 * 1024;
+
+/// Sealed bytes on a hop beyond which it is not read: what the other direction may seal on it at most, two batches, and
+/// replies to what it asked.
+const REPLIES_BYTES: usize = EXCHANGE_BYTES + 4 * BATCH_BYTES;
 
 /// Replies kept during a key exchange; an honest peer has a few under way.
 const DEFERRED_REPLIES: usize = 256;
@@ -473,3 +524,6 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 /// A key exchange that is due while the other hop is in one is tried again so often.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests;

@@ -45,6 +45,9 @@ pub struct Limits {
     pub unauthenticated_time: Duration,
     /// How long a server holds its own KEXINIT back for the client's.
     pub steering_wait: Duration,
+    /// How long an authenticated peer may take from its KEXINIT to its NEWKEYS: meanwhile nothing can be sealed for it, and
+    /// what waits for that does not move. One that has not answered our KEXINIT is not hurried: it may be stopped.
+    pub exchange_time: Duration,
 }
 
 /// When this side wants new keys (RFC 4253 §9).
@@ -97,6 +100,8 @@ impl Default for Limits {
             // Long enough for a client across the world that waits for nothing, short enough not to
             // be noticed with one that waits for our KEXINIT.
             steering_wait: Duration::from_millis(200),
+            // A round trip and two signatures; what a peer had sent before is already here.
+            exchange_time: Duration::from_secs(120),
         }
     }
 }

@@ -27,6 +27,12 @@ pub enum Error {
         /// The time it had.
         seconds: u64,
     },
+    /// An authenticated peer began to exchange keys and did not get to the end.
+    #[error("peer began a key exchange and did not finish it within {seconds} s")]
+    ExchangeTooSlow {
+        /// The time it had.
+        seconds: u64,
+    },
     /// The caller asked for something that this state does not allow.
     #[error("transport misused: {0}")]
     Misuse(&'static str),
@@ -129,7 +135,7 @@ impl Error {
     /// Whose fault it is.
     pub fn fault(&self) -> Fault {
         match self {
-            Error::PeerMisbehaved(_) | Error::TooSlow { .. } => Fault::Peer,
+            Error::PeerMisbehaved(_) | Error::TooSlow { .. } | Error::ExchangeTooSlow { .. } => Fault::Peer,
             Error::PeerIncompatible { .. } => Fault::Configuration,
             Error::Rejected(_) => Fault::Refused,
             Error::Misuse(_) => Fault::Caller,
@@ -144,7 +150,9 @@ impl Error {
             | Error::PeerIncompatible { .. } => DisconnectReason::KeyExchangeFailed,
             Error::PeerMisbehaved(_) => DisconnectReason::ProtocolError,
             Error::Rejected(_) => DisconnectReason::HostKeyNotVerifiable,
-            Error::TooSlow { .. } | Error::Misuse(_) => DisconnectReason::ByApplication,
+            Error::TooSlow { .. } | Error::ExchangeTooSlow { .. } | Error::Misuse(_) => {
+                DisconnectReason::ByApplication
+            }
         }
     }
 
@@ -160,67 +168,83 @@ impl Error {
 
 /// Reason codes of `SSH_MSG_DISCONNECT` (RFC 4253 §11.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
 pub enum DisconnectReason {
     /// `SSH_DISCONNECT_HOST_NOT_ALLOWED_TO_CONNECT`
-    HostNotAllowed = 1,
+    HostNotAllowed,
     /// `SSH_DISCONNECT_PROTOCOL_ERROR`
-    ProtocolError = 2,
+    ProtocolError,
     /// `SSH_DISCONNECT_KEY_EXCHANGE_FAILED`
-    KeyExchangeFailed = 3,
+    KeyExchangeFailed,
     /// `SSH_DISCONNECT_MAC_ERROR`
-    MacError = 5,
+    MacError,
     /// `SSH_DISCONNECT_SERVICE_NOT_AVAILABLE`
-    ServiceNotAvailable = 7,
+    ServiceNotAvailable,
     /// `SSH_DISCONNECT_PROTOCOL_VERSION_NOT_SUPPORTED`
-    VersionNotSupported = 8,
+    VersionNotSupported,
     /// `SSH_DISCONNECT_HOST_KEY_NOT_VERIFIABLE`
-    HostKeyNotVerifiable = 9,
+    HostKeyNotVerifiable,
     /// `SSH_DISCONNECT_CONNECTION_LOST`
-    ConnectionLost = 10,
+    ConnectionLost,
     /// `SSH_DISCONNECT_BY_APPLICATION`
-    ByApplication = 11,
+    ByApplication,
     /// `SSH_DISCONNECT_TOO_MANY_CONNECTIONS`
-    TooManyConnections = 12,
+    TooManyConnections,
     /// `SSH_DISCONNECT_AUTH_CANCELLED_BY_USER`
-    AuthCancelled = 13,
+    AuthCancelled,
     /// `SSH_DISCONNECT_NO_MORE_AUTH_METHODS_AVAILABLE`
-    NoMoreAuthMethods = 14,
+    NoMoreAuthMethods,
     /// `SSH_DISCONNECT_ILLEGAL_USER_NAME`
-    IllegalUserName = 15,
+    IllegalUserName,
+    /// A number that this side does not use: passed on as a peer has given it.
+    Other(u32),
 }
 
 impl DisconnectReason {
-    const ALL: [DisconnectReason; 13] = [
-        DisconnectReason::HostNotAllowed,
-        DisconnectReason::ProtocolError,
-        DisconnectReason::KeyExchangeFailed,
-        DisconnectReason::MacError,
-        DisconnectReason::ServiceNotAvailable,
-        DisconnectReason::VersionNotSupported,
-        DisconnectReason::HostKeyNotVerifiable,
-        DisconnectReason::ConnectionLost,
-        DisconnectReason::ByApplication,
-        DisconnectReason::TooManyConnections,
-        DisconnectReason::AuthCancelled,
-        DisconnectReason::NoMoreAuthMethods,
-        DisconnectReason::IllegalUserName,
-    ];
-
     /// The number on the wire.
     pub const fn code(self) -> u32 {
-        self as u32
-    }
-
-    /// The reason with that number on the wire, if it has one that is still in use.
-    pub fn from_code(code: u32) -> Option<DisconnectReason> {
-        Self::ALL.into_iter().find(|reason| reason.code() == code)
+        match self {
+            Self::HostNotAllowed => 1,
+            Self::ProtocolError => 2,
+            Self::KeyExchangeFailed => 3,
+            Self::MacError => 5,
+            Self::ServiceNotAvailable => 7,
+            Self::VersionNotSupported => 8,
+            Self::HostKeyNotVerifiable => 9,
+            Self::ConnectionLost => 10,
+            Self::ByApplication => 11,
+            Self::TooManyConnections => 12,
+            Self::AuthCancelled => 13,
+            Self::NoMoreAuthMethods => 14,
+            Self::IllegalUserName => 15,
+            Self::Other(code) => code,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_error_has_its_fault_and_its_code() {
+        let misbehaved = Error::PeerMisbehaved(Misbehaviour::Greeting("x"));
+        let incompatible = Error::PeerIncompatible {
+            what: "cipher",
+            ours: "a".into(),
+            theirs: "b".into(),
+        };
+        for (error, fault, code) in [
+            (misbehaved, Fault::Peer, 2),
+            (incompatible, Fault::Configuration, 3),
+            (Error::TooSlow { seconds: 1 }, Fault::Peer, 11),
+            (Error::ExchangeTooSlow { seconds: 1 }, Fault::Peer, 11),
+            (Error::Misuse("x"), Fault::Caller, 11),
+        ] {
+            assert_eq!(error.fault(), fault, "{error}");
+            assert_eq!(error.disconnect_reason().code(), code, "{error}");
+        }
+        assert_eq!(DisconnectReason::Other(4_000_000_000).code(), 4_000_000_000);
+    }
 
     #[test]
     fn incompatible_peers_are_told_apart_with_both_lists() {

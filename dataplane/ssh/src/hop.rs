@@ -105,6 +105,8 @@ pub struct Hop {
     allowance: Option<Allowance>,
     /// A timer has told of the age of the current keys.
     age_told: bool,
+    /// By when an authenticated peer that has begun to exchange keys must be done.
+    exchange_deadline: Option<Timestamp>,
 }
 
 impl Hop {
@@ -148,6 +150,7 @@ impl Hop {
             ext_infos: 0,
             allowance: None,
             age_told: false,
+            exchange_deadline: None,
         }
     }
 
@@ -202,7 +205,7 @@ impl Hop {
         }
         let deadline = self.allowance.as_ref().map(Allowance::deadline);
         let aged = self.keys_age_at().filter(|_| !self.age_told);
-        [self.phase.steering(), deadline, aged]
+        [self.phase.steering(), deadline, self.exchange_deadline, aged]
             .into_iter()
             .flatten()
             .min()
@@ -211,13 +214,19 @@ impl Hop {
     /// Does what is due: sends a KEXINIT that waited for the client's. Afterwards see [`wants_rekey`](Hop::wants_rekey).
     ///
     /// # Errors
-    /// [`Error::TooSlow`] if the peer should have been authenticated by now.
+    /// [`Error::TooSlow`] if the peer should have been authenticated by now, [`Error::ExchangeTooSlow`] if it should
+    /// have come to the end of the key exchange that it is in.
     pub fn handle_timeout(&mut self, env: &mut Env<'_>, out: &mut Vec<u8>) -> Result<(), Error> {
         let late = |allowance: &Allowance| env.now >= allowance.deadline();
         if self.next_timeout().is_some() && self.allowance.as_ref().is_some_and(late) {
             self.phase = Phase::Ended;
             let seconds = self.core.config.limits.unauthenticated_time.as_secs();
             return Err(Error::TooSlow { seconds });
+        }
+        if self.exchange_deadline.is_some_and(|due| env.now >= due) {
+            self.phase = Phase::Ended;
+            let seconds = self.core.config.limits.exchange_time.as_secs();
+            return Err(Error::ExchangeTooSlow { seconds });
         }
         if self.phase.steering().is_some_and(|until| env.now >= until) {
             let payload = self.core.send_kexinit(env, out)?;
@@ -269,14 +278,18 @@ impl Hop {
         Ok(())
     }
 
-    /// Answers the packet that was received last with UNIMPLEMENTED (RFC 4253 §11.4).
+    /// Answers the packet that was received last with UNIMPLEMENTED (RFC 4253 §11.4), which RFC 4253 §7.1 permits
+    /// during a key exchange too.
     ///
     /// # Errors
-    /// As for [`seal`](Hop::seal).
+    /// [`Error::Misuse`] when the keys are used up, or there are none yet.
     pub fn unimplemented(&mut self, env: &mut Env<'_>, out: &mut Vec<u8>) -> Result<(), Error> {
+        if self.core.session.is_none() {
+            return Err(Error::Misuse("packets are answered when keys are in use"));
+        }
         let mut reply = vec![msg::UNIMPLEMENTED];
         reply.put_u32(self.opener.usage.sequence.wrapping_sub(1));
-        self.seal(env, &reply, out)
+        self.core.sealer.seal(env.random, &reply, out)
     }
 
     /// Whether an exchange of new keys is under way.

@@ -33,11 +33,12 @@ pub(crate) const PACKETS_PER_KEY: u64 = 1 << 32;
 /// Half of [`PACKETS_PER_KEY`]: when to ask for new keys at the latest, as OpenSSH does.
 pub(crate) const SAFE_PACKETS: u64 = 1 << 31;
 
-/// RFC 4344 §3.2: with blocks of L bits no more than 2^(L/4) blocks under a key, here 2^32 of 16 bytes.
-pub(crate) const SAFE_BYTES: u64 = 1 << 36;
+/// RFC 4344 §3.2: with blocks of L bits no more than 2^(L/4) blocks under a key, here 2^32 of 16 bytes. Beyond it
+/// nothing is sealed or opened.
+pub(crate) const BYTES_PER_KEY: u64 = 1 << 36;
 
-/// What stops the use of a key whose holder does not react: twice [`SAFE_BYTES`].
-pub(crate) const BYTES_PER_KEY: u64 = 1 << 37;
+/// Half of [`BYTES_PER_KEY`]: when to ask for new keys at the latest, whatever is configured.
+pub(crate) const SAFE_BYTES: u64 = 1 << 35;
 
 /// RFC 4253 §6: "There MUST be at least four bytes of padding."
 const MIN_PADDING: usize = 4;

@@ -131,7 +131,7 @@ impl Hop {
             }
             // RFC 4253 §11.4: "An implementation MUST respond to all unrecognized messages with an
             // SSH_MSG_UNIMPLEMENTED message".
-            8..=19 | 22..=29 if matches!(self.phase, Phase::Established) => {
+            8..=19 | 22..=29 if self.phase.takes_upper_layers() => {
                 self.unimplemented(env, out)?;
                 Ok(Event::Handled)
             }
@@ -179,11 +179,15 @@ impl Hop {
                     .map_err(Error::malformed("NEWKEYS"))?;
                 self.opener.install(keys, strict);
                 self.age_told = false;
+                self.exchange_deadline = None;
                 (Phase::Established, Event::KeysInstalled { first })
             }
             _ => return Err(unexpected),
         };
         self.phase = phase;
+        if payload[0] == msg::KEXINIT && self.allowance.is_none() {
+            self.exchange_deadline = Some(env.now.after(self.core.config.limits.exchange_time));
+        }
         Ok(event)
     }
 

@@ -214,3 +214,78 @@ fn keys_that_are_used_up_seal_and_open_nothing() {
     let error = pair.settle(usize::MAX).unwrap_err();
     assert_eq!(error, Misbehaviour::KeysUsedUp.into());
 }
+
+#[test]
+fn keys_are_changed_in_time_and_stop_at_the_safe_number_of_bytes() {
+    let rekey = RekeyLimits {
+        bytes: u64::MAX,
+        interval: Duration::from_secs(3600),
+    };
+    let client = TransportConfig {
+        rekey,
+        ..TransportConfig::client()
+    };
+    let mut pair = Pair::established(client, TransportConfig::server());
+    pair.set_authenticated();
+    // RFC 4344 §3.2: 2^32 blocks of 16 bytes.
+    let safe = 1 << 36;
+    pair.client.hop.core.sealer.usage.bytes = safe / 2 - 1;
+    assert!(!pair.client.hop.wants_rekey(pair.now));
+    pair.client.hop.core.sealer.usage.bytes = safe / 2;
+    assert!(pair.client.hop.wants_rekey(pair.now), "whatever is configured");
+    pair.client.hop.core.sealer.usage.bytes = safe;
+    assert!(matches!(pair.seal(true, b"\x50more"), Err(Error::Misuse(_))));
+    pair.client.hop.core.sealer.usage.bytes = 0;
+    pair.seal(true, b"\x50more").unwrap();
+    pair.server.hop.opener.usage.bytes = safe;
+    assert_eq!(
+        pair.settle(usize::MAX).unwrap_err(),
+        Misbehaviour::KeysUsedUp.into()
+    );
+}
+
+#[test]
+fn exchange_that_the_peer_began_has_a_deadline() {
+    let mut pair = Pair::established(TransportConfig::client(), TransportConfig::server());
+    pair.set_authenticated();
+    pair.rekey(true);
+    // The server gets the KEXINIT, and its answer never arrives.
+    let kexinit = std::mem::take(&mut pair.client.out);
+    let mut env = crate::hop::Env {
+        now: pair.now,
+        random: &mut pair.random,
+    };
+    pair.server.take(&mut env, &kexinit).unwrap();
+    let due = pair.server.hop.next_timeout().unwrap();
+    assert_eq!(due, pair.now.after(Duration::from_secs(120)));
+    // Who has asked and got no answer waits: the peer may be stopped, and it was not the peer who began.
+    assert_eq!(pair.client.hop.next_timeout(), None);
+    pair.pass(Duration::from_secs(120));
+    let error = pair.handle_timeouts().unwrap_err();
+    assert_eq!(error, Error::ExchangeTooSlow { seconds: 120 });
+}
+
+#[test]
+fn exchange_in_time_leaves_no_deadline() {
+    let mut pair = Pair::established(TransportConfig::client(), TransportConfig::server());
+    pair.set_authenticated();
+    pair.rekey(true);
+    pair.settle(usize::MAX).unwrap();
+    pair.pass(Duration::from_secs(120));
+    pair.handle_timeouts().unwrap();
+    let keys_age = pair.client.hop.next_timeout().unwrap();
+    assert!(keys_age > pair.now.after(Duration::from_secs(3000)));
+}
+
+#[test]
+fn unknown_message_is_answered_during_an_exchange_of_our_own() {
+    let mut pair = Pair::established(TransportConfig::client(), TransportConfig::server());
+    pair.set_authenticated();
+    pair.seal(false, &[80, 1]).unwrap();
+    // 9 is not assigned; the peer has not seen our KEXINIT when it sends it.
+    pair.seal(false, &[9]).unwrap();
+    pair.rekey(true);
+    pair.settle(usize::MAX).unwrap();
+    assert_eq!(pair.client.payloads, [[80, 1]]);
+    assert_eq!((pair.client.key_changes, pair.server.key_changes), (2, 2));
+}
