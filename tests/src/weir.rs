@@ -179,9 +179,15 @@ impl Weir {
         self.cli().args(["recordings", "verify", session.id()]).run()
     }
 
-    /// How many file descriptors the process has open.
+    /// How many file descriptors the process has open beside the database's: of those it keeps as many as were ever
+    /// read through at once, up to a bound, and when that is reached is chance.
     pub fn open_files(&self) -> usize {
-        self.descriptors().count()
+        let database = self.data.join("weir.db");
+        let database = database.to_string_lossy();
+        let targets = self.descriptors().filter_map(|fd| fs::read_link(fd).ok());
+        targets
+            .filter(|target| !target.to_string_lossy().starts_with(&*database))
+            .count()
     }
 
     /// What the process really runs on, by the kernel's word: whether it holds a ring.
