@@ -91,6 +91,46 @@ fn a_target_that_is_no_ssh_server_is_said_so() {
 }
 
 #[test]
+fn a_target_that_hangs_up_before_a_word_is_said_so() {
+    let world = World::start();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    world.register("curt", listener.local_addr().unwrap().port());
+    let server = std::thread::spawn(move || drop(listener.accept().unwrap()));
+    let seen = refused(&world, "curt", SOON);
+    server.join().unwrap();
+    assert!(
+        seen.err().contains("dropped the connection before the sign-in"),
+        "{seen}"
+    );
+}
+
+#[test]
+fn a_name_that_nobody_knows_is_said_so() {
+    let world = World::start();
+    world
+        .weir()
+        .admin(&["nodes", "add", "nameless", "--addr", "nameless.invalid:22"]);
+    let seen = refused(&world, "nameless", Duration::from_secs(30));
+    assert!(
+        seen.err().contains("cannot resolve nameless.invalid:22"),
+        "{seen}"
+    );
+}
+
+/// It asks for no channel that could be refused.
+#[test]
+fn a_client_without_a_command_is_told_too() {
+    let world = World::start();
+    world.register("down", free_port());
+    let seen = world
+        .ssh()
+        .args(["-N", "-l", &format!("{}@down", world.login()), "target"])
+        .run()
+        .ended_with(255);
+    assert!(seen.err().contains("refused"), "{seen}");
+}
+
+#[test]
 fn a_bare_host_key_is_refused_with_the_exact_text() {
     let mut world = World::start();
     let key = world.bare_host_key("bare", "ed25519");

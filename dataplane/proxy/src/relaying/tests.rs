@@ -24,6 +24,7 @@ use crate::spool::faults;
 struct End {
     hop: HopStream,
     received: Received,
+    key_changes: usize,
 }
 
 async fn sockets() -> (TcpStream, TcpStream) {
@@ -43,6 +44,7 @@ async fn connection(pool: &Arc<BufferPool>, client: TransportConfig) -> (End, En
     let end = |socket, hop| End {
         hop: HopStream::new(socket, hop, clock, Rc::default()),
         received: Received::new(Arc::clone(pool)),
+        key_changes: 0,
     };
     let (mut client, mut server) = (end(near, client), end(far, server));
     join(client.install_keys(), server.install_keys()).await;
@@ -86,7 +88,8 @@ impl End {
                 Some(Incoming::Packet { position, packet }) => {
                     return self.received.at(position, &packet.payload).to_vec();
                 }
-                Some(_) => {}
+                Some(Incoming::KeysInstalled) => self.key_changes += 1,
+                Some(Incoming::MaySeal) => {}
                 None => {
                     let sending = async {
                         self.hop.sent().await;
@@ -312,7 +315,7 @@ fn client_that_writes_before_it_reads_outlives_an_exchange_with_the_target() {
         ..TransportConfig::client()
     };
     let scenario = async {
-        let mut scene = Scene::new(log, toward_target).await;
+        let mut scene = Scene::new(log, toward_target.clone()).await;
         // What the client does not read stays on this side of its socket.
         let (reading, sending) = (scene.client.hop.fd(), scene.relaying.client.fd());
         rustix::net::sockopt::set_socket_recv_buffer_size(reading, SOCKET).unwrap();
@@ -347,10 +350,72 @@ fn client_that_writes_before_it_reads_outlives_an_exchange_with_the_target() {
                 let both = join(below, above);
                 let in_time = monoio::time::timeout(Duration::from_secs(30), both).await;
                 assert!(in_time.is_ok(), "nothing moves any more");
+                let exchanges = UP / (6 * 1024 * 1024);
+                assert!(
+                    target.key_changes >= exchanges,
+                    "{} exchanges of our own while {exchanges} were due",
+                    target.key_changes
+                );
             })
             .await;
         scene.relaying.into_log()
     };
     run(scenario).finish(SessionStatus::Complete, "over");
     world.recorder.shutdown();
+}
+
+/// RFC 4253 §11.1 leaves most numbers to whoever needs one: what a peer says is passed on, not translated.
+#[test]
+fn farewell_comes_as_it_was_said_and_after_what_was_sent_before_it() {
+    for leaves in [Side::Target, Side::Client] {
+        let root = tempfile::tempdir().unwrap();
+        let world = world(root.path(), &Options::default());
+        let log = log_of(world.begin(1, 0));
+        let scenario = async {
+            let scene = Scene::new(log, TransportConfig::client()).await;
+            let Scene {
+                mut client,
+                mut target,
+                relaying,
+                mut from_client,
+                mut from_target,
+            } = scene;
+            let relayed = async {
+                let upward = pin!(relaying.pump(Side::Client, &mut from_client));
+                let downward = pin!(relaying.pump(Side::Target, &mut from_target));
+                let end = match select(upward, downward).await {
+                    Either::Left((end, _)) | Either::Right((end, _)) => end,
+                };
+                relaying.say_goodbye(&end).await;
+            };
+            let script = async {
+                open_channel(&mut client, &mut target).await;
+                let (leaving, left) = match leaves {
+                    Side::Client => (&mut client, &mut target),
+                    Side::Target => (&mut target, &mut client),
+                };
+                let last = data_packet(&[7; 20_000]);
+                for _ in 0..50 {
+                    leaving.hop.seal(&last).unwrap();
+                }
+                leaving
+                    .hop
+                    .disconnect(weir_ssh::DisconnectReason::Other(4_000_000_001), "so long");
+                leaving.hop.sent().await;
+                for _ in 0..50 {
+                    assert_eq!(left.next().await, last);
+                }
+                match left.hop.next(&mut left.received).await {
+                    Err(HopEnd::Disconnected { reason, text }) => {
+                        assert_eq!((reason, &*text), (4_000_000_001, "so long"), "{leaves}");
+                    }
+                    _ => panic!("{leaves}: the farewell does not arrive"),
+                }
+            };
+            join(relayed, script).await;
+            relaying.into_log()
+        };
+        run(scenario).finish(SessionStatus::Complete, "over");
+        world.recorder.shutdown();
+    }
 }
