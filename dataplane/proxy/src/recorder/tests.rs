@@ -756,11 +756,29 @@ fn a_hundred_sessions_of_one_interval_cost_one_sync() {
     }
     stall.let_one_go();
     stall.reached(2);
-    let dir = root.path().join("spool");
+    let chunks = chunks_in_spool(root.path());
+    assert_eq!(chunks.len(), 101, "all are written before the second sync");
+    assert!(chunks.values().all(|&count| count == 1));
+    // And the third is for what came after it.
+    sessions.push(world.begin(101, 0));
+    stall.let_one_go();
+    stall.reached(3);
+    assert!(chunks_in_spool(root.path()).contains_key(&meta(101).session));
+    drop(stall);
+    sessions
+        .into_iter()
+        .for_each(|session| session.finish(Status::Complete));
+    world.recorder.shutdown();
+    assert_eq!(world.finished.try_iter().count(), 102);
+}
+
+/// How many chunks the only segment has, by session.
+fn chunks_in_spool(root: &Path) -> HashMap<Ulid, usize> {
+    let dir = root.join("spool");
     let [number] = segment::list(&dir).unwrap()[..] else {
         panic!("one segment is enough for this")
     };
-    let mut chunks = HashMap::<_, usize>::new();
+    let mut chunks = HashMap::new();
     let segment = segment::Segment::open(&dir, number, segment::Origin::Left).unwrap();
     segment
         .scan(|_, head, payload| {
@@ -770,14 +788,7 @@ fn a_hundred_sessions_of_one_interval_cost_one_sync() {
             Ok(())
         })
         .unwrap();
-    assert_eq!(chunks.len(), 101, "all are written before the second sync");
-    assert!(chunks.values().all(|&count| count == 1));
-    drop(stall);
-    sessions
-        .into_iter()
-        .for_each(|session| session.finish(Status::Complete));
-    world.recorder.shutdown();
-    assert_eq!(world.finished.try_iter().count(), 101);
+    chunks
 }
 
 fn a_slice_counts_as_the_buffer_that_it_keeps_out() {
