@@ -300,6 +300,7 @@ fn audited(event: &SessionEvent) -> Option<(&'static str, Value)> {
             kind,
             opener,
             destination,
+            ..
         } => (
             "port",
             json!({
@@ -334,8 +335,8 @@ fn recorded(event: &SessionEvent) -> Option<(ChannelId, Event<'_>)> {
                 term: term.as_bytes(),
                 columns: size.columns,
                 rows: size.rows,
-                width_px: 0,
-                height_px: 0,
+                width_px: size.width_px,
+                height_px: size.height_px,
             },
         ),
         SessionEvent::Resize { channel, size } => (
@@ -343,8 +344,8 @@ fn recorded(event: &SessionEvent) -> Option<(ChannelId, Event<'_>)> {
             Event::Resize {
                 columns: size.columns,
                 rows: size.rows,
-                width_px: 0,
-                height_px: 0,
+                width_px: size.width_px,
+                height_px: size.height_px,
             },
         ),
         SessionEvent::Shell { channel, .. } => (*channel, Event::Shell),
@@ -377,16 +378,16 @@ fn recorded(event: &SessionEvent) -> Option<(ChannelId, Event<'_>)> {
         SessionEvent::ForwardOpened {
             channel,
             kind,
-            destination,
+            endpoints,
             ..
         } => (
             *channel,
             Event::Forward {
                 kind: forward_kind(*kind)?,
-                host: destination.as_bytes(),
-                port: 0,
-                originator: b"",
-                originator_port: 0,
+                host: endpoints.host.as_bytes(),
+                port: endpoints.port,
+                originator: endpoints.originator.as_bytes(),
+                originator_port: endpoints.originator_port,
             },
         ),
         _ => return None,

@@ -194,17 +194,17 @@ pub enum Event<'a> {
         /// Bytes that passed without being recorded.
         bytes: u64,
     },
-    /// The channel is closed on both sides; its number may be used again.
+    /// The channel is closed on both sides.
     Closed,
     /// A forwarding channel was opened.
     Forward {
         /// Which type of channel.
         kind: ForwardKind,
-        /// Host name, address or socket path; empty for X11 and agent.
+        /// Host name, address or socket path that it leads to; empty for X11 and agent.
         host: &'a [u8],
         /// TCP port, 0 where there is none.
         port: u32,
-        /// Address the peer gave as the originator.
+        /// Address that its opener says it comes from; empty for sockets and agent.
         originator: &'a [u8],
         /// The originator's port, 0 where there is none.
         originator_port: u32,
@@ -380,7 +380,8 @@ fn put_size(out: &mut Vec<u8>, columns: u32, rows: u32, width_px: u32, height_px
 pub struct Entry<'a> {
     /// Since the session's start.
     pub at: Duration,
-    /// The channel as the connection's client side numbers it; 0 for events of the whole session.
+    /// The channel's place in the order of opening, from 0, that no other channel of the recording has; 0 for events of the
+    /// whole session, too.
     pub channel: u32,
     /// What happened.
     pub event: Event<'a>,

@@ -40,13 +40,30 @@ pub enum ChannelKind {
     Other,
 }
 
-/// A terminal's size in characters.
+/// A terminal's size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TerminalSize {
     /// Columns.
     pub columns: u32,
     /// Rows.
     pub rows: u32,
+    /// Width in pixels; most clients say 0.
+    pub width_px: u32,
+    /// Height in pixels; most clients say 0.
+    pub height_px: u32,
+}
+
+/// What a channel that is no session joins, in its opener's words: empty and 0 where its type has no such field.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Endpoints {
+    /// Host name, address or path that it leads to.
+    pub host: String,
+    /// The port there.
+    pub port: u32,
+    /// Address that it comes from.
+    pub originator: String,
+    /// The port there.
+    pub originator_port: u32,
 }
 
 /// Something that the record of the session should tell.
@@ -76,6 +93,8 @@ pub enum SessionEvent {
         opener: Side,
         /// Where it leads, as the opener wrote it: `host:port`, a path, or the channel's type.
         destination: String,
+        /// The same in parts, and where it comes from.
+        endpoints: Endpoints,
     },
     /// A channel other than a session was closed by both ends.
     ForwardClosed {

@@ -29,7 +29,7 @@ mod table;
 
 pub use actions::{Actions, OwnEvent, Stream, Tap};
 pub use error::{Error, Refused};
-pub use event::{ChannelId, ChannelKind, SessionEvent, TerminalSize};
+pub use event::{ChannelId, ChannelKind, Endpoints, SessionEvent, TerminalSize};
 pub use policy::{
     AGENT_FORWARDING_DENIED, Ask, Decision, PORT_FORWARDING_DENIED, Policy, Program, Recording,
     X11_FORWARDING_DENIED,

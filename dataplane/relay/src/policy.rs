@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::{
     Side,
-    event::{TerminalSize, clip},
+    event::{Endpoints, TerminalSize, clip},
 };
 
 /// The sentence with which forwarding of ports and sockets is denied.
@@ -155,6 +155,22 @@ impl Ask<'_> {
             | Ask::StreamlocalForward { path, .. } => clip(path),
             Ask::OtherChannel { name, .. } => clip(name),
             other => other.name().to_owned(),
+        }
+    }
+
+    /// The same in parts, for a channel that comes from `originator`.
+    pub(crate) fn endpoints(&self, originator: (&[u8], u32)) -> Endpoints {
+        let (host, port) = match self {
+            Ask::DirectTcpip { host, port } => (clip(host), *port),
+            Ask::ForwardedTcpip { address, port } => (clip(address), *port),
+            Ask::DirectStreamlocal { path } | Ask::ForwardedStreamlocal { path } => (clip(path), 0),
+            _ => (String::new(), 0),
+        };
+        Endpoints {
+            host,
+            port,
+            originator: clip(originator.0),
+            originator_port: originator.1,
         }
     }
 

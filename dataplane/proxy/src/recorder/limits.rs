@@ -173,7 +173,7 @@ mod tests {
                 bytes: 104
             }]
         );
-        assert!(limits.wants(1, Stream::Output), "the number is used again");
+        assert!(limits.wants(1, Stream::Output), "nothing is left of it");
     }
 
     #[test]

@@ -123,7 +123,7 @@ impl World {
         out
     }
 
-    fn json(&self, finished: &Finished) -> String {
+    pub(crate) fn json(&self, finished: &Finished) -> String {
         let bytes = std::fs::read(self.store.join(&finished.object)).unwrap();
         let mut out = Vec::new();
         let mut reader = Reader::open(&bytes[..], Unlock::Identities(&self.identities)).unwrap();

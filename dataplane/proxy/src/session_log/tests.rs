@@ -108,3 +108,51 @@ fn a_packet_in_bulk_lends_its_buffer_and_a_keystroke_is_copied() {
     assert!(!is_lent(LEND - 1));
     assert!(!is_lent(100));
 }
+
+#[test]
+fn a_recording_tells_where_forwards_lead_and_how_large_a_terminal_is() {
+    let root = tempfile::tempdir().unwrap();
+    let world = world(root.path(), &Options::default());
+    let mut log = log_of(world.begin(1, 0));
+    let size = weir_relay::TerminalSize {
+        columns: 80,
+        rows: 24,
+        width_px: 640,
+        height_px: 384,
+    };
+    log.event(SessionEvent::Pty {
+        channel: ChannelId(0),
+        term: "xterm".to_owned(),
+        size,
+    })
+    .unwrap();
+    log.event(SessionEvent::Resize {
+        channel: ChannelId(0),
+        size: weir_relay::TerminalSize { rows: 25, ..size },
+    })
+    .unwrap();
+    log.event(SessionEvent::ForwardOpened {
+        channel: ChannelId(1),
+        kind: ChannelKind::DirectTcpip,
+        opener: weir_relay::Side::Client,
+        destination: "[::1]:80".to_owned(),
+        endpoints: weir_relay::Endpoints {
+            host: "::1".to_owned(),
+            port: 80,
+            originator: "127.0.0.1".to_owned(),
+            originator_port: 40000,
+        },
+    })
+    .unwrap();
+    log.finish(SessionStatus::Complete, "over");
+    let json = world.json(&world.next_finished());
+    for line in [
+        r#""channel":0,"columns":80,"height_px":384,"kind":"terminal","rows":24"#,
+        r#""channel":0,"columns":80,"height_px":384,"kind":"resize","rows":25"#,
+        r#""channel":1,"host":"::1","kind":"forward","originator":"127.0.0.1","originator_port":40000,"port":80"#,
+        r#""width_px":640"#,
+    ] {
+        assert!(json.contains(line), "{line} is missing in {json}");
+    }
+    world.recorder.shutdown();
+}

@@ -7,7 +7,7 @@ use crate::{
     Actions, ChannelId, ChannelKind, Error, Flow, Policy, Relay, SessionEvent, Side,
     event::clip,
     policy::Ask,
-    table::{Channel, flag},
+    table::{Channel, Forward, flag},
 };
 
 /// Why a channel is not opened (RFC 4254 §5.1).
@@ -35,6 +35,8 @@ impl OpenFailure {
 struct Opening<'a> {
     kind: ChannelKind,
     ask: Ask<'a>,
+    /// Address and port that a connection comes from; empty and 0 for what is none.
+    originator: (&'a [u8], u32),
     number: u32,
     /// Where in the payload the initial window stands.
     window_at: usize,
@@ -51,9 +53,17 @@ impl<'a> Opening<'a> {
         let window_at = reader.position();
         let (window, maximum_packet) = (reader.u32()?, reader.u32()?);
         let (kind, ask) = Opening::purpose(opener, name, &mut reader)?;
+        // RFC 4254 §7.2, §6.3.2: "originator IP address", "originator port". A socket's opener leaves them reserved.
+        let originator = match kind {
+            ChannelKind::DirectTcpip | ChannelKind::ForwardedTcpip | ChannelKind::X11 => {
+                (reader.string()?, reader.u32()?)
+            }
+            _ => (&[][..], 0),
+        };
         Ok(Opening {
             kind,
             ask,
+            originator,
             number,
             window_at,
             window,
@@ -160,7 +170,10 @@ impl Relay {
             channel.client_maximum_packet = opening.maximum_packet;
         }
         if opening.kind != ChannelKind::Session {
-            channel.destination = Some(opening.ask.destination().into_boxed_str());
+            channel.forward = Some(Box::new(Forward {
+                destination: opening.ask.destination(),
+                endpoints: opening.ask.endpoints(opening.originator),
+            }));
             self.table.insert(channel);
             return Ok(Flow::Forward);
         }
@@ -206,13 +219,14 @@ impl Relay {
             self.own_opened(slot, window, actions);
             return Ok(Flow::Stop);
         }
-        actions.events.push(match channel.kind {
-            ChannelKind::Session => SessionEvent::ChannelOpened { channel: channel.id },
-            kind => SessionEvent::ForwardOpened {
+        actions.events.push(match channel.forward.take() {
+            None => SessionEvent::ChannelOpened { channel: channel.id },
+            Some(forward) => SessionEvent::ForwardOpened {
                 channel: channel.id,
-                kind,
+                kind: channel.kind,
                 opener: channel.opener(),
-                destination: channel.destination.take().unwrap_or_default().into_string(),
+                destination: forward.destination,
+                endpoints: forward.endpoints,
             },
         });
         Ok(Flow::Forward)

@@ -220,6 +220,8 @@ fn terminal_size(reader: &mut Reader<'_>) -> Result<TerminalSize, WireError> {
     Ok(TerminalSize {
         columns: reader.u32()?,
         rows: reader.u32()?,
+        width_px: reader.u32()?,
+        height_px: reader.u32()?,
     })
 }
 

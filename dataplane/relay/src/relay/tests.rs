@@ -11,7 +11,7 @@ mod upstream;
 use weir_ssh::wire::{Reader, Writer, msg};
 
 use super::*;
-use crate::{CHANNELS_MAX, Program, Recording, TerminalSize};
+use crate::{CHANNELS_MAX, Endpoints, Program, Recording, TerminalSize};
 
 type Bytes = Vec<u8>;
 
@@ -243,9 +243,14 @@ fn direct_tcpip(number: u32, host: &str, port: u32) -> Bytes {
     open("direct-tcpip", number, 1 << 21, &rest)
 }
 
+fn forwarded_tcpip(number: u32, address: &str, port: u32) -> Bytes {
+    let rest = [host_port(address, port), host_port("127.0.0.1", 40000)].concat();
+    open("forwarded-tcpip", number, 0, &rest)
+}
+
 fn pty(recipient: u32, columns: u32, rows: u32) -> Bytes {
     let mut rest = strings(&["xterm"]);
-    [columns, rows, 0, 0]
+    [columns, rows, columns * 8, rows * 16]
         .into_iter()
         .for_each(|value| rest.put_u32(value));
     rest.put_string("");

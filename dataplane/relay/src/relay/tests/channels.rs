@@ -75,6 +75,70 @@ fn what_is_recorded_follows_the_program_and_never_shrinks() {
     assert!(recorded(&mut rig, Target, &data(0, b"uid=0")));
 }
 
+fn endpoints(host: &str, port: u32, originator: &str, originator_port: u32) -> Endpoints {
+    Endpoints {
+        host: host.to_owned(),
+        port,
+        originator: originator.to_owned(),
+        originator_port,
+    }
+}
+
+#[test]
+fn every_forward_is_told_with_both_its_ends() {
+    let from = host_port("192.0.2.7", 6010);
+    let socket = strings(&["/run/x.sock", ""]);
+    for (opener, kind, rest, expected) in [
+        (
+            Client,
+            "direct-tcpip",
+            [host_port("::1", 80), from.clone()].concat(),
+            ("[::1]:80", endpoints("::1", 80, "192.0.2.7", 6010)),
+        ),
+        (
+            Target,
+            "forwarded-tcpip",
+            [host_port("localhost", 8080), from.clone()].concat(),
+            ("localhost:8080", endpoints("localhost", 8080, "192.0.2.7", 6010)),
+        ),
+        (
+            Client,
+            "direct-streamlocal@openssh.com",
+            [socket.clone(), vec![0; 4]].concat(),
+            ("/run/x.sock", endpoints("/run/x.sock", 0, "", 0)),
+        ),
+        (
+            Target,
+            "forwarded-streamlocal@openssh.com",
+            socket,
+            ("/run/x.sock", endpoints("/run/x.sock", 0, "", 0)),
+        ),
+        (Target, "x11", from, ("x11", endpoints("", 0, "192.0.2.7", 6010))),
+        (
+            Target,
+            "auth-agent@openssh.com",
+            Bytes::new(),
+            ("agent", Endpoints::default()),
+        ),
+    ] {
+        let mut rig = Rig::open();
+        rig.passes(opener, &open(kind, 3, 1 << 21, &rest));
+        rig.passes(opener.other(), &confirm(3, 0));
+        let events = rig.events();
+        let [
+            SessionEvent::ForwardOpened {
+                destination,
+                endpoints,
+                ..
+            },
+        ] = events
+        else {
+            panic!("{kind}: {events:?}")
+        };
+        assert_eq!((destination.as_str(), endpoints.clone()), expected, "{kind}");
+    }
+}
+
 #[test]
 fn forwards_are_not_recorded() {
     let mut rig = Rig::open();
@@ -87,6 +151,7 @@ fn forwards_are_not_recorded() {
             kind: ChannelKind::DirectTcpip,
             opener: Client,
             destination: "db:5432".to_owned(),
+            endpoints: endpoints("db", 5432, "127.0.0.1", 40000),
         }]
     );
     rig.passes(Target, &data(3, b"x"));
@@ -213,7 +278,7 @@ fn unknown_and_unconfirmed_channels_are_never_heard_of() {
 fn both_ends_may_use_the_same_number_for_different_channels() {
     let mut rig = Rig::open();
     rig.session(0, 1, 0);
-    rig.passes(Target, &open("forwarded-tcpip", 0, 0, &host_port("", 80)));
+    rig.passes(Target, &forwarded_tcpip(0, "", 80));
     rig.passes(Client, &confirm(0, 1));
     rig.rules.records = |_| OUTPUT;
     rig.passes(Target, &data(0, b"session"));
@@ -341,11 +406,7 @@ fn a_channel_too_many_is_refused_to_either_end() {
     }
     let refusal = |number| open_failure(number, 4, "too many channels are open");
     rig.is_answered(Client, &direct_tcpip(4096, "h", 1), &refusal(4096));
-    rig.is_answered(
-        Target,
-        &open("forwarded-tcpip", 9, 0, &host_port("", 1)),
-        &refusal(9),
-    );
+    rig.is_answered(Target, &forwarded_tcpip(9, "", 1), &refusal(9));
     assert_eq!(rig.relay.channels(), CHANNELS_MAX);
     rig.passes(Target, &open_failure(17, 2, "no"));
     rig.passes(Client, &direct_tcpip(4096, "h", 1));

@@ -47,11 +47,7 @@ fn each_kind_of_channel_is_asked_about() {
         [denied("channel what@ever", PORT_FORWARDING_DENIED)]
     );
 
-    rig.is_answered(
-        Target,
-        &open("forwarded-tcpip", 3, 0, &host_port("h", 1)),
-        &forwarding,
-    );
+    rig.is_answered(Target, &forwarded_tcpip(3, "h", 1), &forwarding);
     rig.is_answered(
         Target,
         &open("forwarded-streamlocal@openssh.com", 3, 0, &socket),

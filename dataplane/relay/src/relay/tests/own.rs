@@ -125,7 +125,7 @@ fn the_target_may_not_use_reserved_numbers() {
         rig.try_send(Target, &confirm(0xffff_0001, number)),
         Err(Error::NumberReserved { number })
     );
-    let forged = open("forwarded-tcpip", number, 0, &host_port("", 1));
+    let forged = forwarded_tcpip(number, "", 1);
     assert_eq!(
         rig.try_send(Target, &forged),
         Err(Error::NumberReserved { number })

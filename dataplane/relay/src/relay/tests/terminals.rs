@@ -64,6 +64,8 @@ fn a_message_on_a_terminal_has_its_line_ends() {
     let size = TerminalSize {
         columns: 80,
         rows: 24,
+        width_px: 640,
+        height_px: 384,
     };
     let pty = SessionEvent::Pty {
         channel: ChannelId(0),
@@ -80,7 +82,7 @@ fn a_message_on_a_terminal_has_its_line_ends() {
         [data(0, b"a\r\nb\r\n")]
     );
 
-    let resized: Bytes = [100u32, 40, 0, 0]
+    let resized: Bytes = [100u32, 40, 801, 642]
         .into_iter()
         .flat_map(u32::to_be_bytes)
         .collect();
@@ -88,6 +90,8 @@ fn a_message_on_a_terminal_has_its_line_ends() {
     let size = TerminalSize {
         columns: 100,
         rows: 40,
+        width_px: 801,
+        height_px: 642,
     };
     assert_eq!(
         rig.events(),
