@@ -272,6 +272,11 @@ fn a_proof_is_refused_also_after_a_kill_before_its_audit_event_was_written() {
     for name in ["weir.db", "control.key", "audit/audit.jsonl"] {
         std::fs::copy(live_dir.join(name), killed_dir.join(name)).unwrap();
     }
+    // Whether the last connection was closed in time to fold the write-ahead log in is SQLite's affair.
+    let unfolded = live_dir.join("weir.db-wal");
+    if unfolded.exists() {
+        std::fs::copy(unfolded, killed_dir.join("weir.db-wal")).unwrap();
+    }
     let live = World {
         control: open(&directory),
         directory,
