@@ -79,6 +79,13 @@ pub struct Digest {
     len: usize,
 }
 
+/// A digest of secrets is itself one: keys are made of it.
+impl zeroize::Zeroize for Digest {
+    fn zeroize(&mut self) {
+        self.bytes.zeroize();
+    }
+}
+
 impl AsRef<[u8]> for Digest {
     fn as_ref(&self) -> &[u8] {
         &self.bytes[..self.len]

@@ -29,9 +29,9 @@ impl Secret {
 
     /// draft-ietf-sshm-mlkem-hybrid-kex §2.4: "K = HASH(K_PQ || K_CL)", as a string.
     fn hybrid(algorithm: HashAlgorithm, quantum: &SharedSecret, classical: &SharedSecret) -> Secret {
-        let digest = hash(algorithm, &[quantum.as_ref(), classical.as_ref()]);
+        let digest = Zeroizing::new(hash(algorithm, &[quantum.as_ref(), classical.as_ref()]));
         let mut encoded = Zeroizing::new(Vec::with_capacity(4 + 64));
-        encoded.put_string(digest.as_ref());
+        encoded.put_string((*digest).as_ref());
         Secret(encoded)
     }
 

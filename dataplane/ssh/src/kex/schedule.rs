@@ -110,10 +110,14 @@ impl KeySchedule {
     fn derive(&self, session: &SessionId, letter: u8, out: &mut [u8]) {
         let (secret, exchange) = (self.secret.encoded(), self.exchange_hash.as_ref());
         let mut made = Zeroizing::new(Vec::with_capacity(128));
-        made.put_bytes(hash(self.algorithm, &[secret, exchange, &[letter], session.as_ref()]).as_ref());
+        let first = Zeroizing::new(hash(
+            self.algorithm,
+            &[secret, exchange, &[letter], session.as_ref()],
+        ));
+        made.put_bytes((*first).as_ref());
         while made.len() < out.len() {
-            let more = hash(self.algorithm, &[secret, exchange, &made]);
-            made.put_bytes(more.as_ref());
+            let more = Zeroizing::new(hash(self.algorithm, &[secret, exchange, &made]));
+            made.put_bytes((*more).as_ref());
         }
         out.copy_from_slice(&made[..out.len()]);
         made.zeroize();
