@@ -124,20 +124,17 @@ mod tests {
     use futures_util::future::{Either, join, select};
 
     use super::*;
+    use crate::testing::run;
 
     fn with_alarm<F: Future>(test: impl FnOnce(Rc<Alarm>) -> F) -> F::Output {
-        monoio::RuntimeBuilder::<monoio::LegacyDriver>::new()
-            .enable_timer()
-            .build()
-            .unwrap()
-            .block_on(async {
-                let alarm = Rc::new(Alarm::new(Clock::start()));
-                let test = std::pin::pin!(test(Rc::clone(&alarm)));
-                match select(test, std::pin::pin!(alarm.keep())).await {
-                    Either::Left((outcome, _)) => outcome,
-                    Either::Right(((), _)) => unreachable!("it is kept for ever"),
-                }
-            })
+        run(async {
+            let alarm = Rc::new(Alarm::new(Clock::start()));
+            let test = std::pin::pin!(test(Rc::clone(&alarm)));
+            match select(test, std::pin::pin!(alarm.keep())).await {
+                Either::Left((outcome, _)) => outcome,
+                Either::Right(((), _)) => unreachable!("it is kept for ever"),
+            }
+        })
     }
 
     #[test]

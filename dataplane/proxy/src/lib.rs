@@ -33,6 +33,8 @@ mod session;
 mod session_log;
 mod shared;
 mod spool;
+#[cfg(test)]
+mod testing;
 mod upstream;
 mod view;
 mod worker;

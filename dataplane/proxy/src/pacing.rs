@@ -153,14 +153,7 @@ impl Drop for Slot {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn run<F: Future>(future: F) -> F::Output {
-        monoio::RuntimeBuilder::<monoio::LegacyDriver>::new()
-            .enable_timer()
-            .build()
-            .unwrap()
-            .block_on(future)
-    }
+    use crate::testing::run;
 
     fn pacing(wait_limit: Duration) -> Arc<Pacing> {
         Pacing::new(Config {

@@ -68,14 +68,7 @@ impl Resolver {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn run<F: Future>(future: F) -> F::Output {
-        monoio::RuntimeBuilder::<monoio::LegacyDriver>::new()
-            .enable_timer()
-            .build()
-            .unwrap()
-            .block_on(future)
-    }
+    use crate::testing::run;
 
     const LIMIT: Duration = Duration::from_secs(20);
 

@@ -217,18 +217,16 @@ pub(crate) fn prepare(socket: &TcpStream) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::run;
 
     #[test]
     fn socket_holds_no_keystroke_back() {
-        monoio::RuntimeBuilder::<monoio::LegacyDriver>::new()
-            .build()
-            .unwrap()
-            .block_on(async {
-                let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-                let plain = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-                prepare(&TcpStream::from_std(plain.try_clone().unwrap()).unwrap()).unwrap();
-                assert!(plain.nodelay().unwrap());
-                assert!(socket2::SockRef::from(&plain).keepalive().unwrap());
-            });
+        run(async {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let plain = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            prepare(&TcpStream::from_std(plain.try_clone().unwrap()).unwrap()).unwrap();
+            assert!(plain.nodelay().unwrap());
+            assert!(socket2::SockRef::from(&plain).keepalive().unwrap());
+        });
     }
 }

@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::recorder::tests::{Options, world};
 use crate::session_log::tests::log_of;
 use crate::spool::faults;
+use crate::testing::run;
 
 /// One end of a connection on which keys are installed.
 struct End {
@@ -117,14 +118,6 @@ async fn open_channel(client: &mut End, target: &mut End) {
     assert_eq!(target.next().await[0], msg::CHANNEL_OPEN);
     target.send(&confirmation).await;
     assert_eq!(client.next().await, confirmation);
-}
-
-fn run<F: Future>(scenario: F) -> F::Output {
-    monoio::RuntimeBuilder::<monoio::LegacyDriver>::new()
-        .enable_timer()
-        .build()
-        .unwrap()
-        .block_on(scenario)
 }
 
 /// Lets the runtime look at all its sockets: a byte goes over one of its own and comes.
