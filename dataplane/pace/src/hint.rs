@@ -61,6 +61,14 @@ pub struct Hint {
 }
 
 impl Hint {
+    /// Nothing is known.
+    pub(crate) const NONE: Self = Self {
+        max_startups: None,
+        per_source_max_startups: None,
+        window: None,
+        no_penalties: false,
+    };
+
     /// Reads the output of `sshd -T`; lines of other keywords are passed over.
     #[must_use]
     pub fn from_sshd_config(text: &str) -> Self {

@@ -25,7 +25,9 @@ pub struct Pacer {
     next_number: u64,
 }
 
+/// Whole cache lines: a login at a target that has not been used for long costs as much as it has lines to fetch.
 #[derive(Debug, Default)]
+#[repr(align(64))]
 struct Slot {
     target: Option<Target>,
     timer: Option<Timestamp>,
@@ -142,7 +144,7 @@ impl Pacer {
 
     /// What is known of a target beforehand; none takes it back. The caller bounds the number of hints.
     pub fn set_hint(&mut self, now: Timestamp, target: &TargetId, hint: Option<Hint>, rng: Random<'_>) {
-        let known = hint.clone().unwrap_or_default();
+        let known = hint.clone();
         match hint {
             Some(hint) => self.hints.insert(target.clone(), hint),
             None => self.hints.remove(target),
@@ -182,7 +184,7 @@ impl Pacer {
         if let Some(slot) = self.index.get(id) {
             return *slot;
         }
-        let hint = self.hints.get(id).cloned().unwrap_or_default();
+        let hint = self.hints.get(id).cloned();
         let target = Target::new(id.clone(), hint, &self.config);
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::default());

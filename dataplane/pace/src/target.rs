@@ -41,7 +41,8 @@ impl Context<'_> {
 #[derive(Debug)]
 pub(crate) struct Target {
     id: TargetId,
-    hint: Hint,
+    /// Boxed: most targets have none.
+    hint: Option<Box<Hint>>,
     window: Window,
     credentials: Credentials,
     sources: Sources,
@@ -89,15 +90,14 @@ struct Counts {
 const USUAL_HANDSHAKE: Duration = Duration::from_millis(100);
 
 impl Target {
-    pub(crate) fn new(id: TargetId, hint: Hint, config: &Config) -> Self {
+    pub(crate) fn new(id: TargetId, hint: Option<Hint>, config: &Config) -> Self {
         let first = u64::from(config.first_window) * SLOT;
         // Up to what sshd is known to take it grows fast; what is not known is felt out.
-        let known = hint
-            .max_startups
-            .map_or(0, |limits| u64::from(limits.start) * SLOT);
+        let known = hint.as_ref().and_then(|hint| hint.max_startups);
+        let known = known.map_or(0, |limits| u64::from(limits.start) * SLOT);
         Self {
             id,
-            hint,
+            hint: hint.map(Box::new),
             window: Window::new(first, known.max(first)),
             credentials: Credentials::default(),
             sources: Sources::default(),
@@ -228,8 +228,8 @@ impl Target {
         }
     }
 
-    pub(crate) fn set_hint(&mut self, cx: &mut Context<'_>, hint: Hint) {
-        self.hint = hint;
+    pub(crate) fn set_hint(&mut self, cx: &mut Context<'_>, hint: Option<Hint>) {
+        self.hint = hint.map(Box::new);
         self.pump(cx);
     }
 
@@ -250,7 +250,7 @@ impl Target {
     }
 
     pub(crate) fn snapshot(&self, now: Timestamp, share: Share, config: &Config) -> Snapshot {
-        let cap = share.cap(&self.hint, config.presumed);
+        let cap = share.cap(self.hint(), config.presumed);
         let slots = |parts: u64| parts as f64 / SLOT as f64;
         let penalties = self.sources.iter().map(|source| source.account.level(now));
         Snapshot {
@@ -273,12 +273,16 @@ impl Target {
         }
     }
 
+    fn hint(&self) -> &Hint {
+        self.hint.as_deref().unwrap_or(&Hint::NONE)
+    }
+
     fn cap(&self, cx: &Context<'_>) -> u64 {
-        cx.share.cap(&self.hint, cx.config.presumed)
+        cx.share.cap(self.hint(), cx.config.presumed)
     }
 
     fn gate(&self, now: Timestamp, (source, trust): LaneKey, config: &Config) -> Gate {
-        self.sources[source].gate(now, trust, &self.hint, config)
+        self.sources[source].gate(now, trust, self.hint(), config)
     }
 
     fn admits(&self, cx: &Context<'_>, key: LaneKey) -> bool {
@@ -333,7 +337,7 @@ impl Target {
     }
 
     fn spread(&self, cx: &Context<'_>) -> Duration {
-        cx.share.spread(&self.hint, cx.config.presumed, self.typical)
+        cx.share.spread(self.hint(), cx.config.presumed, self.typical)
     }
 
     fn give_up(&mut self, cx: &mut Context<'_>, number: u64, end: End) {
