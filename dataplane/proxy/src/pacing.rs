@@ -1,204 +1,424 @@
 //! The pacer as all cores share it: who waits on which core is woken there.
+//!
+//! ```text
+//!  admit ──▶ Turn ──▶ dial, handshake ──▶ authenticated ──▶ Slot ──▶ first packet: counted
+//!    ▲ waits           │ dropped                             (or the pacer's own 50 ms)
+//!    └──── again ◀─────┘
+//! ```
+//!
+//! One lock, held for some map look-ups, a few times per session. A thread of its own keeps the pacer's time and sleeps
+//! until something is due.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use futures_channel::oneshot;
-use weir_pace::{Admission, Config, Outcome, Pacer, TargetId, Ticket};
+use tracing::{info, warn};
+use weir_crypto::random::{PooledRandom, Random};
+use weir_pace::{
+    Admission, BanAlert, Config, Event, Explanation, Next, Outcome, Pacer, Request, Ticket, Timestamp,
+};
 
-/// Admission of upstream handshakes, one view of each target for all cores.
-///
-/// The lock is held for a map look-up and a queue operation, twice per session.
+/// Admission of upstream handshakes, one view of each target for all cores. Dropped, it lets nobody wait any longer.
 #[derive(Debug)]
-pub(crate) struct Pacing {
+pub(crate) struct Pacing(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     epoch: Instant,
-    wait_limit: Duration,
     state: Mutex<State>,
+    /// Rung when something is due sooner than the timekeeper sleeps.
+    sooner: Condvar,
 }
 
-#[derive(Debug)]
 struct State {
     pacer: Pacer,
-    waiting: HashMap<Ticket, oneshot::Sender<Slot>>,
+    waiting: HashMap<Ticket, oneshot::Sender<Result<(), Explanation>>>,
+    random: PooledRandom,
+    /// Until when the timekeeper sleeps; `None`: until it is rung for.
+    sleeps_until: Option<Timestamp>,
+    on_alert: OnAlert,
+    is_stopped: bool,
 }
 
-/// Why a handshake was not admitted.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum PacedOut {
-    #[error(
-        "waited {waited_s} s to connect, behind {ahead} others: the target takes its logins slowly; \
-         try again, or ask its operator to raise MaxStartups in sshd_config"
-    )]
-    Expired { waited_s: u64, ahead: usize },
-    #[error(
-        "{ahead} others wait to connect to this target already; try again later, \
-         or ask its operator to raise MaxStartups in sshd_config"
-    )]
-    QueueFull { ahead: usize },
+/// What is done about a target that seems to refuse this proxy; called with the lock held, so it must not come back here.
+pub(crate) type OnAlert = Box<dyn Fn(&BanAlert) + Send>;
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State")
+            .field("waiting", &self.waiting.len())
+            .field("sleeps_until", &self.sleeps_until)
+            .finish_non_exhaustive()
+    }
 }
+
+/// Somebody who is to be told what has become of the wait.
+type Told = (oneshot::Sender<Result<(), Explanation>>, Result<(), Explanation>);
 
 impl Pacing {
-    pub(crate) fn new(config: Config) -> Arc<Self> {
-        Arc::new(Self {
+    /// Starts the timekeeper too.
+    pub(crate) fn start(config: Config, on_alert: OnAlert) -> std::io::Result<Self> {
+        let inner = Arc::new(Inner {
             epoch: Instant::now(),
-            wait_limit: config.wait_limit,
             state: Mutex::new(State {
                 pacer: Pacer::new(config),
                 waiting: HashMap::new(),
+                random: PooledRandom::default(),
+                sleeps_until: None,
+                on_alert,
+                is_stopped: false,
             }),
-        })
+            sooner: Condvar::new(),
+        });
+        let timekeeper = Arc::clone(&inner);
+        std::thread::Builder::new()
+            .name("pacer".into())
+            .spawn(move || timekeeper.keep_time())?;
+        Ok(Self(inner))
     }
 
-    /// Waits until a handshake to `target` may start. Dropping the future leaves the queue.
-    pub(crate) async fn admit(self: &Arc<Self>, target: &TargetId) -> Result<Slot, PacedOut> {
-        let (ticket, ahead, admitted) = {
-            let mut state = self.lock();
-            match state.pacer.request(self.now(), target) {
-                Admission::Admitted => return Ok(self.slot(target)),
-                Admission::Refused { ahead } => return Err(PacedOut::QueueFull { ahead }),
-                Admission::Queued { ticket, ahead } => {
-                    let (sender, admitted) = oneshot::channel();
-                    state.waiting.insert(ticket, sender);
-                    (ticket, ahead, admitted)
-                }
-            }
-        };
-        let place = Place {
-            pacing: self,
-            target,
-            ticket,
-        };
-        let outcome = monoio::time::timeout(self.wait_limit, admitted).await;
-        drop(place);
-        match outcome {
-            Ok(Ok(slot)) => Ok(slot),
-            _ => Err(PacedOut::Expired {
-                waited_s: self.wait_limit.as_secs(),
-                ahead,
-            }),
-        }
-    }
-
-    fn slot(self: &Arc<Self>, target: &TargetId) -> Slot {
-        Slot {
-            pacing: Arc::clone(self),
-            target: TargetId::clone(target),
-            outcome: Outcome::Failed,
-        }
-    }
-
-    fn release(self: &Arc<Self>, target: &TargetId, outcome: Outcome) {
-        let woken = {
-            let mut state = self.lock();
-            let Some(ticket) = state.pacer.release(self.now(), target, outcome) else {
-                return;
+    /// Waits until a handshake may start. Dropping the future leaves the queue.
+    pub(crate) async fn admit(&self, request: &Request<'_>) -> Result<Turn, Explanation> {
+        let inner = &self.0;
+        let (ticket, admitted) = {
+            let mut state = inner.lock();
+            let State { pacer, random, .. } = &mut *state;
+            let admission = pacer.request(inner.now(), request, &mut || number(random));
+            let answer = match admission {
+                Admission::Admitted(ticket) => Ok((ticket, None)),
+                Admission::Queued { ticket, .. } => Ok((ticket, Some(state.wait(ticket)))),
+                Admission::Refused(explanation) => Err(explanation),
             };
-            state.waiting.remove(&ticket)
+            inner.settle(state);
+            answer?
         };
-        let slot = self.slot(target);
-        if let Some(sender) = woken {
-            // Who has gone meanwhile drops the slot, which passes it on.
-            drop(sender.send(slot));
+        let turn = Turn {
+            inner: Arc::clone(inner),
+            ticket,
+            is_over: false,
+        };
+        match admitted {
+            None => Ok(turn),
+            Some(admitted) => turn.wait(admitted).await,
         }
     }
+}
 
-    fn now(&self) -> Duration {
+impl Drop for Pacing {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.is_stopped = true;
+        // Who waits is told by the end of the channel.
+        state.waiting.clear();
+        self.0.sooner.notify_one();
+    }
+}
+
+impl Inner {
+    fn now(&self) -> Timestamp {
         self.epoch.elapsed()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Passes on what the last step has brought for others, and sees to it that the next is made in time.
+    fn settle(&self, mut state: MutexGuard<'_, State>) {
+        let told = state.take_events();
+        let due = state.pacer.next_timeout();
+        let rings = due.is_some_and(|due| state.sleeps_until.is_none_or(|until| due < until));
+        drop(state);
+        if rings {
+            self.sooner.notify_one();
+        }
+        for (sender, answer) in told {
+            // Who has gone meanwhile leaves by itself.
+            drop(sender.send(answer));
+        }
+    }
+
+    fn report(&self, ticket: Ticket, outcome: Outcome) -> Reported {
+        let mut state = self.lock();
+        let State { pacer, random, .. } = &mut *state;
+        let reported = match pacer.report(self.now(), ticket, outcome, &mut || number(random)) {
+            Next::Done => Reported::Done,
+            Next::GiveUp(explanation) => Reported::GiveUp(explanation),
+            Next::Wait => Reported::Wait(state.wait(ticket)),
+        };
+        self.settle(state);
+        reported
+    }
+
+    fn leave(&self, ticket: Ticket) {
+        let mut state = self.lock();
+        state.waiting.remove(&ticket);
+        let State { pacer, random, .. } = &mut *state;
+        pacer.leave(self.now(), ticket, &mut || number(random));
+        self.settle(state);
+    }
+
+    fn keep_time(&self) {
+        let mut state = self.lock();
+        while !state.is_stopped {
+            let now = self.now();
+            let State { pacer, random, .. } = &mut *state;
+            pacer.poll(now, &mut || number(random));
+            let told = state.take_events();
+            if !told.is_empty() {
+                drop(state);
+                for (sender, answer) in told {
+                    drop(sender.send(answer));
+                }
+                state = self.lock();
+                continue;
+            }
+            state.sleeps_until = state.pacer.next_timeout();
+            state = match state.sleeps_until {
+                None => self.sooner.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(due) => {
+                    let sleep = due.saturating_sub(self.now()).max(SHORTEST_SLEEP);
+                    let woken = self.sooner.wait_timeout(state, sleep);
+                    woken.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
 }
 
-/// A place in the queue; leaving it early frees it.
-struct Place<'a> {
-    pacing: &'a Arc<Pacing>,
-    target: &'a TargetId,
+/// What is due is done together with what is due within this time, so that a busy pacer does not wake a thread for each.
+const SHORTEST_SLEEP: Duration = Duration::from_millis(2);
+
+/// What came of a report.
+enum Reported {
+    Done,
+    Wait(oneshot::Receiver<Result<(), Explanation>>),
+    GiveUp(Explanation),
+}
+
+impl State {
+    fn wait(&mut self, ticket: Ticket) -> oneshot::Receiver<Result<(), Explanation>> {
+        let (sender, receiver) = oneshot::channel();
+        // After the end the channel is closed at once.
+        if !self.is_stopped {
+            self.waiting.insert(ticket, sender);
+        }
+        receiver
+    }
+
+    fn take_events(&mut self) -> Vec<Told> {
+        let mut told = Vec::new();
+        while let Some(event) = self.pacer.next_event() {
+            match event {
+                Event::Admit { ticket, .. } => {
+                    told.extend(self.waiting.remove(&ticket).map(|sender| (sender, Ok(()))));
+                }
+                Event::GiveUp { ticket, explanation } => {
+                    let sender = self.waiting.remove(&ticket);
+                    told.extend(sender.map(|sender| (sender, Err(explanation))));
+                }
+                Event::BanSuspected(alert) => {
+                    warn!(target = &*alert.target, "{alert}");
+                    (self.on_alert)(&alert);
+                }
+                Event::BanOver { target, .. } => info!(target = &*target, "the target lets this proxy in again"),
+            }
+        }
+        told
+    }
+}
+
+fn number(random: &mut PooledRandom) -> u64 {
+    let mut bytes = [0; 8];
+    random.fill(&mut bytes);
+    u64::from_ne_bytes(bytes)
+}
+
+/// The right to one handshake with a target. Dropped, nothing was dialled.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    inner: Arc<Inner>,
+    ticket: Ticket,
+    is_over: bool,
+}
+
+/// Why there is no other try.
+#[derive(Debug)]
+pub(crate) enum NoTurn {
+    /// It would end as the last one did.
+    Pointless,
+    /// The wait was too long already.
+    PacedOut(Explanation),
+}
+
+impl Turn {
+    /// The handshake failed. Waits for another turn, where one promises better.
+    pub(crate) async fn again(self, outcome: Outcome) -> Result<Turn, NoTurn> {
+        match self.inner.report(self.ticket, outcome) {
+            Reported::Wait(admitted) => self.wait(admitted).await.map_err(NoTurn::PacedOut),
+            Reported::Done => Err(self.over(NoTurn::Pointless)),
+            Reported::GiveUp(explanation) => Err(self.over(NoTurn::PacedOut(explanation))),
+        }
+    }
+
+    /// The target has let the user in.
+    pub(crate) fn authenticated(mut self) -> Slot {
+        self.is_over = true;
+        self.inner.report(self.ticket, Outcome::Authenticated);
+        Slot {
+            inner: Arc::clone(&self.inner),
+            ticket: self.ticket,
+        }
+    }
+
+    /// The handshake failed, and there is nobody who would try again.
+    pub(crate) fn failed(self, outcome: Outcome) {
+        // What waits now is left by the drop.
+        drop(self.inner.report(self.ticket, outcome));
+    }
+
+    async fn wait(self, admitted: oneshot::Receiver<Result<(), Explanation>>) -> Result<Turn, Explanation> {
+        match admitted.await {
+            Ok(Ok(())) => Ok(self),
+            Ok(Err(explanation)) => Err(self.over(explanation)),
+            // The data plane ends: nothing is told any more, to nobody.
+            Err(oneshot::Canceled) => std::future::pending().await,
+        }
+    }
+
+    /// The pacer has forgotten the ticket.
+    fn over<T>(mut self, answer: T) -> T {
+        self.is_over = true;
+        answer
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.inner.leave(self.ticket);
+        }
+    }
+}
+
+/// A login that the target still counts, for some milliseconds.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    inner: Arc<Inner>,
     ticket: Ticket,
 }
 
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        let mut state = self.pacing.lock();
-        state.pacer.cancel(self.target, self.ticket);
-        state.waiting.remove(&self.ticket);
-    }
-}
-
-/// The right to one handshake with a target; given back when dropped.
-#[derive(Debug)]
-pub(crate) struct Slot {
-    pacing: Arc<Pacing>,
-    target: TargetId,
-    outcome: Outcome,
-}
-
 impl Slot {
-    /// The target has counted the login: it no longer counts against `MaxStartups`.
-    pub(crate) fn authenticated(mut self) {
-        self.outcome = Outcome::Authenticated;
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.pacing.release(&self.target, self.outcome);
+    /// The first packet after authentication has come: the target counts it no longer.
+    pub(crate) fn counted(self) {
+        self.inner.report(self.ticket, Outcome::Counted);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use weir_pace::{Credential, End, Priority, TargetId, UserId};
+
     use super::*;
     use crate::testing::run;
 
-    fn pacing(wait_limit: Duration) -> Arc<Pacing> {
-        Pacing::new(Config {
-            window: 1,
-            queue_limit: 1,
+    fn pacing(wait_limit: Duration, queue_limit: usize) -> Arc<Pacing> {
+        let config = Config {
+            first_window: 1,
             wait_limit,
-        })
+            queue_limit,
+            presumed: weir_pace::MaxStartups::parse("2").unwrap(),
+            ..Config::default()
+        };
+        Arc::new(Pacing::start(config, Box::new(|_| {})).unwrap())
+    }
+
+    async fn admit(pacing: &Pacing) -> Result<Turn, Explanation> {
+        let (target, user) = (TargetId::from("a:22"), UserId::from("alice"));
+        let request = Request {
+            target: &target,
+            user: &user,
+            source: None,
+            priority: Priority::Interactive,
+            credential: Credential(1),
+        };
+        pacing.admit(&request).await
+    }
+
+    fn waiting(pacing: &Pacing) -> usize {
+        pacing.0.lock().waiting.len()
     }
 
     #[test]
-    fn waiter_on_another_core_is_woken_by_a_release() {
-        let pacing = pacing(Duration::from_secs(20));
-        let target = TargetId::from("a:22");
-        let slot = run(pacing.admit(&target)).unwrap();
+    fn waiter_on_another_core_is_woken_by_the_first_packet() {
+        let pacing = pacing(Duration::from_secs(20), 10);
+        let turn = run(admit(&pacing)).unwrap();
         let other = Arc::clone(&pacing);
-        let waiter = std::thread::spawn(move || run(other.admit(&TargetId::from("a:22"))).is_ok());
-        while pacing.lock().pacer.load(&target).1 == 0 {
+        let waiter = std::thread::spawn(move || run(admit(&other)).map(drop));
+        while waiting(&pacing) == 0 {
             std::thread::yield_now();
         }
-        slot.authenticated();
-        assert!(waiter.join().unwrap());
-        assert_eq!(pacing.lock().pacer.load(&target), (0, 0));
+        turn.authenticated().counted();
+        waiter.join().unwrap().unwrap();
+        assert_eq!(waiting(&pacing), 0);
+    }
+
+    #[test]
+    fn silent_target_frees_the_slot_all_the_same() {
+        let pacing = pacing(Duration::from_secs(20), 10);
+        run(async {
+            let slot = admit(&pacing).await.unwrap().authenticated();
+            let waited = Instant::now();
+            drop(admit(&pacing).await.unwrap());
+            assert!(waited.elapsed() >= Duration::from_millis(45), "{waited:?}");
+            slot.counted();
+        });
+    }
+
+    #[test]
+    fn dropped_handshake_is_tried_again() {
+        let pacing = pacing(Duration::from_secs(20), 10);
+        run(async {
+            let turn = admit(&pacing).await.unwrap();
+            let form = weir_pace::DropForm::ExceededMaxStartups;
+            let turn = turn.again(Outcome::Dropped(form)).await.unwrap();
+            let end = turn.again(Outcome::Rejected).await.unwrap_err();
+            assert!(matches!(end, NoTurn::Pointless), "{end:?}");
+        });
     }
 
     #[test]
     fn wait_ends_in_words_at_the_limit_and_beyond_the_queue() {
-        let pacing = pacing(Duration::from_millis(20));
-        let target = TargetId::from("a:22");
+        let pacing = pacing(Duration::from_millis(30), 1);
         run(async {
-            let slot = pacing.admit(&target).await.unwrap();
+            let turn = admit(&pacing).await.unwrap();
             let refused = async {
                 monoio::time::sleep(Duration::from_millis(1)).await;
-                pacing.admit(&target).await
+                admit(&pacing).await
             };
-            let (waited, refused) = futures_util::future::join(pacing.admit(&target), refused).await;
-            assert_eq!(
-                waited.unwrap_err(),
-                PacedOut::Expired {
-                    waited_s: 0,
-                    ahead: 0
-                }
-            );
-            assert_eq!(refused.unwrap_err(), PacedOut::QueueFull { ahead: 1 });
-            drop(slot);
-            assert_eq!(pacing.lock().pacer.load(&target), (0, 0));
+            let (waited, refused) = futures_util::future::join(admit(&pacing), refused).await;
+            assert_eq!(waited.unwrap_err().end, End::WaitLimit);
+            assert_eq!(refused.unwrap_err().end, End::QueueFull);
+            drop(turn);
+            drop(admit(&pacing).await.unwrap());
+            assert_eq!(waiting(&pacing), 0);
+        });
+    }
+
+    #[test]
+    fn who_hangs_up_leaves_the_queue_at_once() {
+        let pacing = pacing(Duration::from_secs(20), 10);
+        run(async {
+            let turn = admit(&pacing).await.unwrap();
+            let gone = monoio::time::timeout(Duration::from_millis(5), admit(&pacing)).await;
+            assert!(gone.is_err());
+            assert_eq!(waiting(&pacing), 0);
+            turn.authenticated().counted();
+            drop(admit(&pacing).await.unwrap());
         });
     }
 }
