@@ -15,9 +15,13 @@ use crate::signer::{Signer, SignerError};
 /// stepped by more cannot tell the age of a certificate anyway.
 pub const CLOCK_SKEW: Duration = Duration::from_secs(60);
 
-/// How long a session's certificate toward its target is valid: from its issue to the target's check it has to outlive a
-/// wait for a slot (at most 30 s by default) and a handshake.
+/// How long a session's certificate toward its target is valid unless somebody asks for another time: from its issue to the
+/// target's check it has to outlive a wait for a slot (at most 30 s by default) and a handshake.
 pub const UPSTREAM_VALIDITY: Duration = Duration::from_secs(60);
+
+/// The longest that may be asked for: a wait of ten minutes, which is the longest that can be configured, its last
+/// handshake, and a clock that is a little off.
+pub const UPSTREAM_VALIDITY_LIMIT: Duration = Duration::from_secs(15 * 60);
 
 /// What sshd lets the holder of a user's certificate do, by the extension that says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -90,6 +94,8 @@ pub struct UpstreamTerms<'a> {
     pub source_addresses: &'a [Network],
     /// What the session may need.
     pub permissions: &'a [Permission],
+    /// How long from now; at most [`UPSTREAM_VALIDITY_LIMIT`].
+    pub validity: Duration,
 }
 
 /// Why no certificate was made.
@@ -180,13 +186,13 @@ impl Authority {
         self.sign(with_principals(request.serial(serial), terms.names)?, random)
     }
 
-    /// Certifies one session toward its target, for [`UPSTREAM_VALIDITY`] from `now` (seconds since 1970).
+    /// Certifies one session toward its target. `now` is in seconds since 1970.
     ///
     /// The key id is `user:session`, without spaces because sshd prints it raw: the target's own log then names the
     /// recording.
     ///
     /// # Errors
-    /// As for [`issue_user`](Authority::issue_user), and if no source address is given.
+    /// As for [`issue_user`](Authority::issue_user), and if no source address is given or the validity is beyond its limit.
     pub fn issue_upstream(
         &self,
         terms: &UpstreamTerms<'_>,
@@ -209,8 +215,14 @@ impl Authority {
         if terms.source_addresses.is_empty() {
             return Err(refused("", "an address from which the data plane dials"));
         }
+        if terms.validity > UPSTREAM_VALIDITY_LIMIT {
+            return Err(IssueError::Terms {
+                got: format!("{:?}", terms.validity),
+                expected: "a validity of at most 15 minutes",
+            });
+        }
         let key_id = format!("{}:{}", terms.user, terms.session);
-        let request = request(CertificateType::User, terms.key, key_id, now, UPSTREAM_VALIDITY)?
+        let request = request(CertificateType::User, terms.key, key_id, now, terms.validity)?
             .serial(serial)
             .source_addresses(terms.source_addresses);
         let request = with_principals(request, &[terms.login.to_owned()])?;
@@ -318,6 +330,7 @@ mod tests {
             login: "root",
             source_addresses: networks,
             permissions: &[Permission::Pty],
+            validity: UPSTREAM_VALIDITY,
         }
     }
 
@@ -369,6 +382,16 @@ mod tests {
             source_addresses: &[],
             ..good.clone()
         });
+        for validity in [
+            Duration::ZERO,
+            UPSTREAM_VALIDITY_LIMIT + Duration::from_secs(1),
+            Duration::MAX,
+        ] {
+            refused(UpstreamTerms {
+                validity,
+                ..good.clone()
+            });
+        }
         for user in ["", "alice smith", "alice:01J9", "alice\n"] {
             refused(UpstreamTerms { user, ..good.clone() });
         }

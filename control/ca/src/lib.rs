@@ -14,7 +14,8 @@ mod sealed;
 mod signer;
 
 pub use authority::{
-    Authority, CLOCK_SKEW, HostTerms, IssueError, Permission, UPSTREAM_VALIDITY, UpstreamTerms, UserTerms,
+    Authority, CLOCK_SKEW, HostTerms, IssueError, Permission, UPSTREAM_VALIDITY, UPSTREAM_VALIDITY_LIMIT,
+    UpstreamTerms, UserTerms,
 };
 pub use sealed::{KeyEncryptionKey, OpenError, SealedKey};
 pub use signer::{KeySigner, Signer, SignerError};

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use weir_ca::{Authority, HostTerms, KeySigner, Permission, UpstreamTerms, UserTerms};
+use weir_ca::{Authority, HostTerms, KeySigner, Permission, UPSTREAM_VALIDITY, UpstreamTerms, UserTerms};
 use weir_crypto::random::SystemRandom;
 use weir_ssh::certificate::{Certificate, CertificateError, CertificateType};
 use weir_ssh::key::{PublicKey, SigningKey};
@@ -203,6 +203,7 @@ fn upstream_certificates_read_in_ssh_keygen_as_they_were_meant() {
         login: "root",
         source_addresses: &["127.0.0.1".parse().unwrap()],
         permissions: &[Permission::Pty],
+        validity: UPSTREAM_VALIDITY,
     };
     let issued = authority
         .issue_upstream(&terms, 4242, NOW, &mut SystemRandom)

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
-use weir_ca::{Authority, HostTerms, KeySigner, Permission, UpstreamTerms, UserTerms};
+use weir_ca::{Authority, HostTerms, KeySigner, Permission, UPSTREAM_VALIDITY, UpstreamTerms, UserTerms};
 use weir_crypto::random::SystemRandom;
 use weir_ssh::auth::client::{ClientAuth, ClientStep, Credential};
 use weir_ssh::auth::server::{self, Authenticated, ServerAuth, ServerStep};
@@ -437,6 +437,7 @@ fn upstream(openssh: &Authority, key: &SigningKey, login: &str, from: &str) -> C
         login,
         source_addresses: &[network],
         permissions: &[Permission::Pty],
+        validity: UPSTREAM_VALIDITY,
     };
     let certificate = openssh
         .issue_upstream(&terms, 4711, now(), &mut SystemRandom)

@@ -105,6 +105,7 @@ fn request(key: &SigningKey, certificate: &Certificate, n: u32, node: &str) -> U
         public_key: SigningKey::generate_ed25519().public_key().blob().to_vec(),
         client_address: "192.0.2.7".to_owned(),
         source_addresses: vec!["203.0.113.9".to_owned()],
+        valid_seconds: 0,
     }
 }
 

@@ -40,6 +40,7 @@ pub(crate) struct UpstreamSession<'a> {
     pub(crate) login: &'a str,
     pub(crate) source_addresses: &'a [Network],
     pub(crate) grant: &'a Grant,
+    pub(crate) validity: Duration,
 }
 
 impl Authorities {
@@ -143,6 +144,7 @@ impl Authorities {
             login: session.login,
             source_addresses: session.source_addresses,
             permissions: &permissions(session.grant),
+            validity: session.validity,
         };
         self.openssh
             .issue_upstream(&terms, self.serials.next(), now, &mut SystemRandom)

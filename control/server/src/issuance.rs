@@ -12,7 +12,8 @@
 //! ```
 //!
 //! So a compromised data plane can at most misuse sessions that users really open through it, each once, for
-//! the login and target that they named, during one minute.
+//! the login and target that they named, during one minute: or for as long as it says that it may have to wait, which
+//! neither outlives the user's own certificate nor a quarter of an hour.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,7 +25,7 @@ use weir_api::ControlError;
 use weir_api::dataplane::{
     HostCertificate, HostCertificateRequest, Node, UpstreamCertificate, UpstreamCertificateRequest,
 };
-use weir_ca::IssueError;
+use weir_ca::{IssueError, UPSTREAM_VALIDITY, UPSTREAM_VALIDITY_LIMIT};
 use weir_policy::{Deny, Grant, split_user_name};
 use weir_ssh::auth::{Proof, ProofCheck, SignedRequest, verify_proof};
 use weir_ssh::certificate::Network;
@@ -160,6 +161,7 @@ impl Issuer {
             login: &proven.login,
             source_addresses: &networks,
             grant: &grant,
+            validity: upstream_validity(request.valid_seconds, certificate.valid_before(), now),
         };
         let issued = self
             .authorities
@@ -361,6 +363,19 @@ fn networks(addresses: &[String]) -> Result<Vec<Network>, ControlError> {
                 .map_err(|problem| denied(format!("source address: {problem}")))
         })
         .collect()
+}
+
+/// How long a certificate toward a target is good for, of what was asked for (0: the default).
+///
+/// Who is let in at its end still has the user's word for it, as far as that is longer than the default anyway.
+fn upstream_validity(asked_seconds: u32, user_valid_before: u64, now: u64) -> Duration {
+    if asked_seconds == 0 {
+        return UPSTREAM_VALIDITY;
+    }
+    let left = Duration::from_secs(user_valid_before.saturating_sub(now));
+    Duration::from_secs(asked_seconds.into())
+        .min(UPSTREAM_VALIDITY_LIMIT)
+        .min(left.max(UPSTREAM_VALIDITY))
 }
 
 fn upstream_detail(

@@ -255,6 +255,7 @@ impl Route<'_> {
             public_key: key.public_key().blob().to_vec(),
             client_address: self.subject.client.ip().to_string(),
             source_addresses,
+            valid_seconds: 0,
         };
         Ok(worker.shared.control.issue_upstream(request).await?)
     }

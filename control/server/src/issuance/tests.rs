@@ -169,6 +169,7 @@ fn request(person: &Person, user_name: &str, login: &str, node: &str) -> Upstrea
         public_key: SigningKey::generate_ed25519().public_key().blob().to_vec(),
         client_address: CLIENT.to_owned(),
         source_addresses: vec!["203.0.113.9".to_owned()],
+        valid_seconds: 0,
     }
 }
 
@@ -225,6 +226,29 @@ fn a_proof_gets_a_certificate_for_its_login_its_session_and_a_minute() {
         "{}",
         event.detail
     );
+}
+
+#[test]
+fn a_certificate_lives_as_long_as_is_asked_but_no_longer_than_a_quarter_of_an_hour() {
+    let mut world = World::new();
+    let alice = world.person("alice", &["root"]);
+    let end = alice.certificate.valid_before();
+    let lives = |world: &World, valid_seconds| {
+        let request = UpstreamCertificateRequest {
+            valid_seconds,
+            ..request(&alice, "root@web1", "root", "web1")
+        };
+        let issued = world.issue(&request).unwrap();
+        Certificate::parse(&issued.certificate).unwrap().valid_before() - world.now
+    };
+    for (asked, given) in [(0, 60), (5, 5), (90, 90), (900, 900), (901, 900), (u32::MAX, 900)] {
+        assert_eq!(lives(&world, asked), given, "{asked}");
+    }
+    // Beyond the default minute the user's own certificate is the limit.
+    world.now = end - 120;
+    assert_eq!((lives(&world, 90), lives(&world, 900)), (90, 120));
+    world.now = end - 10;
+    assert_eq!((lives(&world, 0), lives(&world, 900)), (60, 60));
 }
 
 #[test]
