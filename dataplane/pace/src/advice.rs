@@ -4,7 +4,7 @@ use std::{fmt, net::IpAddr, time::Duration};
 
 use crate::TargetId;
 
-/// Why a caller was not let through.
+/// Why a caller was not let through, or not yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explanation {
     /// What ended it.
@@ -24,6 +24,8 @@ pub struct Explanation {
 /// What ended the wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
+    /// Nothing: it goes on.
+    NotYet,
     /// The wait limit.
     WaitLimit,
     /// No more callers may wait, and this user has as many there as anybody.
@@ -80,6 +82,7 @@ impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ahead = self.ahead;
         match self.end {
+            End::NotYet => write!(f, "behind {ahead} others")?,
             End::WaitLimit => write!(
                 f,
                 "waited {} s to connect, behind {ahead} others",
@@ -93,7 +96,11 @@ impl fmt::Display for Explanation {
             (tries, 0) => write!(f, ", tried {tries} times")?,
             (tries, drops) => write!(f, ", tried {tries} times and was dropped {drops} times")?,
         }
-        write!(f, ": {}; ", self.hindrance.words())?;
+        write!(f, ": {}", self.hindrance.words())?;
+        if self.end == End::NotYet {
+            return Ok(());
+        }
+        f.write_str("; ")?;
         match self.hindrance.sshd_config_line() {
             Some(line) => write!(
                 f,
@@ -163,6 +170,10 @@ mod tests {
         let held = explanation(End::QueueFull, Hindrance::Penalties, 0, 0);
         assert!(held.starts_with("12 others wait"), "{held}");
         assert!(held.contains("PerSourcePenaltyExemptList"), "{held}");
+        assert_eq!(
+            explanation(End::NotYet, Hindrance::Slow, 0, 0),
+            "behind 12 others: the target takes its logins slowly"
+        );
         let silent = explanation(End::WaitLimit, Hindrance::Silent, 1, 0);
         assert!(
             silent.ends_with("ask its operator whether sshd runs well"),

@@ -1,10 +1,12 @@
 //! Callers that wait for the same thing, in fair order.
 //!
 //! Users take turns: each that waits stands in the ring once, whatever the number of callers it has sent, and after its turn
-//! goes to the end of the next round. A user who joins does so there too, so nobody is overtaken twice by the same
-//! user, but by interactive callers: within a round they go first. Within a user who came first goes first.
+//! goes to the end of the next round. Within a round interactive callers go first, within a user who came first.
 //!
-//! Nothing is remembered of a user who does not wait. All steps cost O(log n); leaving costs O(callers of that user).
+//! A newcomer stands among the newcomers too, and is served by whichever comes first; once served it is no newcomer.
+//! Who pops decides how often the newcomers are asked first.
+//!
+//! Nothing is remembered here of a user who does not wait. All steps cost O(log n); leaving costs O(callers of that user).
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -13,97 +15,147 @@ use crate::{Priority, UserId};
 /// When it is whose turn; the least is next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Turn {
-    pub(crate) round: u64,
+    round: u64,
     priority: Priority,
     /// Grows with each turn that is given out; 0 for who comes back.
     stamp: u64,
     pub(crate) number: u64,
 }
 
+impl Turn {
+    /// The round of a turn in the ring; none of a newcomer's turn.
+    pub(crate) fn round(&self) -> Option<u64> {
+        (self.round != NEWCOMERS).then_some(self.round)
+    }
+}
+
+/// Newcomers are before all rounds, which are counted from 1.
+const NEWCOMERS: u64 = 0;
+
+/// Where a user stands: after all with a lower stamp in its round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub(crate) round: u64,
+    pub(crate) stamp: u64,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Lane {
     users: HashMap<UserId, Line>,
     ring: BTreeMap<Turn, UserId>,
+    /// Those in the ring that have not been served yet.
+    newcomers: BTreeMap<Turn, UserId>,
 }
 
 /// One user's callers; never empty.
 #[derive(Debug)]
 struct Line {
-    turn: Turn,
+    place: Place,
+    is_new: bool,
     /// By number, least first.
     callers: VecDeque<(u64, Priority)>,
 }
 
+impl Line {
+    /// Where the ring has it, and where the newcomers.
+    fn turns(&self) -> Option<(Turn, Option<Turn>)> {
+        let &(number, priority) = self.callers.front()?;
+        let turn = Turn {
+            round: self.place.round,
+            priority,
+            stamp: self.place.stamp,
+            number,
+        };
+        let round = NEWCOMERS;
+        Some((turn, self.is_new.then_some(Turn { round, ..turn })))
+    }
+}
+
 impl Lane {
-    /// Adds a caller, whose user's turn is at the end of `round` if it has none yet. Numbers and stamps grow with time; a
-    /// caller who comes back keeps its number, and comes first with stamp 0.
+    /// Adds a caller. Its user stands at `place`, and among the newcomers if it `is_new`; if it stands here already it moves
+    /// only where that is earlier. Numbers grow with time; a caller who comes back keeps its number, and comes first with stamp 0.
     pub(crate) fn push(
         &mut self,
-        (round, stamp): (u64, u64),
+        place: Place,
+        is_new: bool,
         user: &UserId,
         number: u64,
         priority: Priority,
     ) {
-        let Some(line) = self.users.get_mut(user) else {
-            let turn = Turn {
-                round,
-                priority,
-                stamp,
-                number,
-            };
-            let callers = VecDeque::from([(number, priority)]);
-            self.users.insert(user.clone(), Line { turn, callers });
-            self.ring.insert(turn, user.clone());
-            return;
-        };
-        let place = line.callers.partition_point(|(other, _)| *other < number);
-        line.callers.insert(place, (number, priority));
-        // Who comes back before the others of its user may have a turn that is due earlier, never a later one.
-        let place = (line.turn.round, line.turn.stamp).min((round, stamp));
-        self.queue_up(user, place);
+        self.change(user, |line| {
+            let line = line.get_or_insert_with(|| Line {
+                place,
+                is_new,
+                callers: VecDeque::new(),
+            });
+            line.place = line.place.min(place);
+            let at = line.callers.partition_point(|(other, _)| *other < number);
+            line.callers.insert(at, (number, priority));
+        });
+    }
+
+    /// Newcomers that wait here.
+    pub(crate) fn newcomers(&self) -> usize {
+        self.newcomers.len()
     }
 
     /// Whose turn it is.
-    pub(crate) fn head(&self) -> Option<Turn> {
-        self.ring.first_key_value().map(|(turn, _)| *turn)
+    pub(crate) fn head(&self, newcomers_first: bool) -> Option<Turn> {
+        let newcomer = self.newcomers.first_key_value().filter(|_| newcomers_first);
+        newcomer
+            .or_else(|| self.ring.first_key_value())
+            .map(|(turn, _)| *turn)
     }
 
-    /// Takes the caller whose turn it is; its user's next turn gets `stamp`.
-    pub(crate) fn pop(&mut self, stamp: u64) -> Option<Turn> {
-        let (turn, user) = self.ring.pop_first()?;
-        let line = self.users.get_mut(&user).expect("who is in the ring has a line");
-        line.callers.pop_front();
-        self.queue_up(&user, (turn.round + 1, stamp));
-        Some(turn)
+    /// Takes the caller whose `turn` it is; its user's next turn is at `next`.
+    pub(crate) fn pop(&mut self, turn: Turn, next: Place) -> Option<UserId> {
+        let turns = turn.round().map_or(&self.newcomers, |_| &self.ring);
+        let user = turns.get(&turn)?.clone();
+        self.change(&user, |line| {
+            let line = line.as_mut().expect("who has a turn has a line");
+            line.callers.pop_front();
+            line.place = next;
+            line.is_new = false;
+        });
+        Some(user)
     }
 
-    /// A caller leaves.
-    pub(crate) fn remove(&mut self, user: &UserId, number: u64) {
-        let Some(line) = self.users.get_mut(user) else {
-            return;
-        };
-        if let Ok(place) = line.callers.binary_search_by_key(&number, |(other, _)| *other) {
-            line.callers.remove(place);
-            let place = (line.turn.round, line.turn.stamp);
-            self.queue_up(user, place);
+    /// A caller leaves. Tells where its user stood, and whether as a newcomer.
+    pub(crate) fn remove(&mut self, user: &UserId, number: u64) -> Option<(Place, bool)> {
+        let line = self.users.get(user)?;
+        let stood = (line.place, line.is_new);
+        let place = line.callers.binary_search_by_key(&number, |(other, _)| *other);
+        if let Ok(place) = place {
+            self.change(user, |line| {
+                let line = line.as_mut().expect("seen just now");
+                line.callers.remove(place);
+            });
         }
+        Some(stood)
     }
 
-    /// Puts `user` where its first caller belongs.
-    fn queue_up(&mut self, user: &UserId, (round, stamp): (u64, u64)) {
-        let line = self.users.get_mut(user).expect("asked for by its own user");
-        self.ring.remove(&line.turn);
-        let Some(&(number, priority)) = line.callers.front() else {
-            self.users.remove(user);
-            return;
+    /// Changes the line of `user`, and where it stands by that.
+    fn change(&mut self, user: &UserId, change: impl FnOnce(&mut Option<Line>)) {
+        let (key, mut line) = match self.users.remove_entry(user) {
+            Some((key, line)) => (key, Some(line)),
+            None => (user.clone(), None),
         };
-        line.turn = Turn {
-            round,
-            priority,
-            stamp,
-            number,
-        };
-        self.ring.insert(line.turn, user.clone());
+        let before = line.as_ref().and_then(Line::turns);
+        change(&mut line);
+        let after = line.as_ref().and_then(Line::turns);
+        if before != after {
+            if let Some((turn, new)) = before {
+                self.ring.remove(&turn);
+                new.map(|new| self.newcomers.remove(&new));
+            }
+            if let Some((turn, new)) = after {
+                self.ring.insert(turn, key.clone());
+                new.map(|new| self.newcomers.insert(new, key.clone()));
+            }
+        }
+        if let Some(line) = line.filter(|line| !line.callers.is_empty()) {
+            self.users.insert(key, line);
+        }
     }
 }
 
@@ -115,8 +167,19 @@ mod tests {
         UserId::from(name)
     }
 
+    fn place(round: u64, stamp: u64) -> Place {
+        Place { round, stamp }
+    }
+
+    /// Whoever is served goes to the end of the next round.
+    fn pop(lane: &mut Lane, newcomers_first: bool, stamp: u64) -> Option<Turn> {
+        let turn = lane.head(newcomers_first)?;
+        lane.pop(turn, place(turn.round.max(1) + 1, stamp)).unwrap();
+        Some(turn)
+    }
+
     fn order(lane: &mut Lane) -> Vec<u64> {
-        let turns = (100..).map_while(|stamp| lane.pop(stamp));
+        let turns = (100..).map_while(|stamp| pop(lane, false, stamp));
         turns.map(|turn| turn.number).collect()
     }
 
@@ -124,11 +187,11 @@ mod tests {
     fn users_take_turns_and_each_is_served_as_it_came() {
         let mut lane = Lane::default();
         for number in 0..4 {
-            lane.push((1, number), &user("many"), number, Priority::Batch);
+            lane.push(place(1, number), false, &user("many"), number, Priority::Batch);
         }
-        lane.push((1, 4), &user("one"), 4, Priority::Batch);
-        lane.push((1, 5), &user("two"), 5, Priority::Batch);
-        lane.push((1, 6), &user("two"), 6, Priority::Batch);
+        lane.push(place(1, 4), false, &user("one"), 4, Priority::Batch);
+        lane.push(place(1, 5), false, &user("two"), 5, Priority::Batch);
+        lane.push(place(1, 6), false, &user("two"), 6, Priority::Batch);
         assert_eq!(order(&mut lane), [0, 4, 5, 1, 6, 2, 3]);
         assert!(lane.users.is_empty());
     }
@@ -136,38 +199,40 @@ mod tests {
     #[test]
     fn interactive_goes_first_within_a_round_and_not_across_rounds() {
         let mut lane = Lane::default();
-        lane.push((1, 0), &user("batch"), 0, Priority::Batch);
-        lane.push((1, 1), &user("typing"), 1, Priority::Interactive);
-        lane.push((1, 2), &user("typing"), 2, Priority::Interactive);
+        lane.push(place(1, 0), false, &user("batch"), 0, Priority::Batch);
+        lane.push(place(1, 1), false, &user("typing"), 1, Priority::Interactive);
+        lane.push(place(1, 2), false, &user("typing"), 2, Priority::Interactive);
         assert_eq!(order(&mut lane), [1, 0, 2]);
     }
 
     #[test]
-    fn who_comes_again_and_again_does_not_overtake() {
+    fn newcomer_is_served_once_by_whichever_of_its_turns_comes_first() {
         let mut lane = Lane::default();
-        for number in 0..3 {
-            lane.push((1, number), &user("patient"), number, Priority::Batch);
-        }
-        let (mut number, mut round, mut served) = (10, 0, Vec::new());
-        for _ in 0..5 {
-            lane.push((round + 1, number), &user("eager"), number, Priority::Interactive);
-            number += 1;
-            let turn = lane.pop(number).unwrap();
-            round = round.max(turn.round);
-            served.push(turn.number);
-        }
-        assert_eq!(served, [10, 0, 11, 1, 12]);
+        lane.push(place(1, 1), false, &user("old"), 1, Priority::Batch);
+        lane.push(place(1, 2), true, &user("new"), 2, Priority::Batch);
+        lane.push(place(1, 3), true, &user("typing"), 3, Priority::Interactive);
+        lane.push(place(1, 4), false, &user("new"), 4, Priority::Batch);
+        assert_eq!(
+            lane.head(true).unwrap().number,
+            3,
+            "interactive first among newcomers too"
+        );
+        assert_eq!(pop(&mut lane, false, 10).unwrap().number, 3);
+        assert_eq!(pop(&mut lane, true, 11).unwrap().number, 2);
+        assert!(lane.newcomers.is_empty());
+        assert_eq!(order(&mut lane), [1, 4]);
+        assert!(lane.users.is_empty() && lane.ring.is_empty());
     }
 
     #[test]
     fn who_comes_back_keeps_its_place() {
         let mut lane = Lane::default();
-        lane.push((1, 0), &user("a"), 0, Priority::Batch);
-        lane.push((1, 1), &user("a"), 1, Priority::Batch);
-        lane.push((1, 2), &user("b"), 2, Priority::Batch);
-        let turn = lane.pop(3).unwrap();
+        lane.push(place(1, 1), false, &user("a"), 0, Priority::Batch);
+        lane.push(place(1, 2), false, &user("a"), 1, Priority::Batch);
+        lane.push(place(1, 3), false, &user("b"), 2, Priority::Batch);
+        let turn = pop(&mut lane, false, 4).unwrap();
         assert_eq!(turn.number, 0);
-        lane.push((turn.round, 0), &user("a"), 0, Priority::Batch);
+        lane.push(place(turn.round, 0), false, &user("a"), 0, Priority::Batch);
         assert_eq!(order(&mut lane), [0, 2, 1]);
     }
 
@@ -175,15 +240,16 @@ mod tests {
     fn who_leaves_leaves_nothing() {
         let mut lane = Lane::default();
         for number in 0..3 {
-            lane.push((1, number), &user("a"), number, Priority::Batch);
+            lane.push(place(1, number), true, &user("a"), number, Priority::Batch);
         }
-        lane.remove(&user("a"), 0);
+        assert_eq!(lane.remove(&user("a"), 0), Some((place(1, 0), true)));
         lane.remove(&user("a"), 2);
         lane.remove(&user("a"), 2);
-        lane.remove(&user("b"), 1);
-        assert_eq!(lane.head().unwrap().number, 1);
+        assert_eq!(lane.remove(&user("b"), 1), None);
+        assert_eq!(lane.head(false).unwrap().number, 1);
+        assert_eq!(lane.head(true).unwrap().number, 1);
         lane.remove(&user("a"), 1);
-        assert_eq!(lane.head(), None);
-        assert!(lane.users.is_empty() && lane.ring.is_empty());
+        assert_eq!((lane.head(false), lane.head(true)), (None, None));
+        assert!(lane.users.is_empty() && lane.ring.is_empty() && lane.newcomers.is_empty());
     }
 }

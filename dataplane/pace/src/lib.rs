@@ -128,7 +128,7 @@ pub enum Admission {
     Queued {
         /// The place in the queue.
         ticket: Ticket,
-        /// At most so many are served before.
+        /// At most so many of those who wait now are served before.
         ahead: usize,
     },
     /// Too many wait.

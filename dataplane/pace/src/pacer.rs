@@ -1,7 +1,8 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use crate::{
-    Admission, Config, Event, Hint, Next, Outcome, Random, Request, Snapshot, TargetId, Ticket, Timestamp,
+    Admission, Config, Event, Explanation, Hint, Next, Outcome, Random, Request, Snapshot, TargetId, Ticket,
+    Timestamp,
     share::Share,
     target::{Context, Target},
 };
@@ -96,6 +97,13 @@ impl Pacer {
         self.with(now, ticket.slot, rng, |target, cx| {
             target.leave(cx, ticket.number)
         });
+    }
+
+    /// What a ticket waits for; none if it does not wait.
+    #[must_use]
+    pub fn explain(&self, now: Timestamp, ticket: Ticket) -> Option<Explanation> {
+        let target = self.slots.get(ticket.slot as usize)?.target.as_ref()?;
+        target.explain_wait(now, ticket.number, &self.config)
     }
 
     /// Does what is due: slots given back, waits that are over, tries after a pause. Right at any time.

@@ -133,17 +133,20 @@ impl Target {
             return Admission::Admitted(cx.ticket(number));
         }
         let queue = self.queue.get_or_insert_default();
-        let ahead = queue.ahead_of(request.user);
+        // Who has just been served without having had to wait is not new when it has to.
+        let is_under_way = |flight: &Flight| flight.caller.user == *request.user;
+        let is_new = queue.is_new(request.user) && !self.flights.iter().any(is_under_way);
+        let ahead = queue.ahead_of(request.user, is_new);
         caller.ahead = ahead;
         if queue.len() >= cx.config.queue_limit {
             let Some(displaced) = queue.displaced_by(request.user) else {
                 caller.ahead = queue.len();
-                return Admission::Refused(self.explain(cx, &caller, End::QueueFull));
+                return Admission::Refused(self.explain(cx.now, cx.config, &caller, End::QueueFull));
             };
             self.give_up(cx, displaced, End::Displaced);
         }
         let queue = self.queue.get_or_insert_default();
-        queue.push(number, caller, trust);
+        queue.push(number, caller, trust, is_new);
         Admission::Queued {
             ticket: cx.ticket(number),
             ahead,
@@ -347,19 +350,22 @@ impl Target {
             self.queue = None;
         }
         self.counts.given_up += 1;
-        let explanation = self.explain(cx, &caller, end);
+        let explanation = self.explain(cx.now, cx.config, &caller, end);
         let ticket = cx.ticket(number);
         cx.events.push_back(Event::GiveUp { ticket, explanation });
     }
 
-    fn explain(&self, cx: &Context<'_>, caller: &Caller, end: End) -> Explanation {
+    /// What a caller in the queue waits for; none if it does not stand there.
+    pub(crate) fn explain_wait(&self, now: Timestamp, number: u64, config: &Config) -> Option<Explanation> {
+        let caller = self.queue.as_ref()?.caller(number)?;
+        Some(self.explain(now, config, caller, End::NotYet))
+    }
+
+    fn explain(&self, now: Timestamp, config: &Config, caller: &Caller, end: End) -> Explanation {
         let source = &self.sources[caller.source];
         let trust = self.credentials.trust(caller.credential);
-        let held = matches!(
-            self.gate(cx.now, (caller.source, trust), cx.config),
-            Gate::OpensAt(_)
-        );
-        let hindrance = if source.suspicion.is_raised(cx.config) {
+        let held = matches!(self.gate(now, (caller.source, trust), config), Gate::OpensAt(_));
+        let hindrance = if source.suspicion.is_raised(config) {
             Hindrance::SuspectedBan
         } else if self.trouble.away_since.is_some() {
             Hindrance::Away
@@ -375,7 +381,7 @@ impl Target {
         Explanation {
             end,
             hindrance,
-            waited: caller.waited(cx.now),
+            waited: caller.waited(now),
             tries: caller.tries,
             drops: caller.drops,
             ahead: caller.ahead,

@@ -171,6 +171,22 @@ fn dropped_handshake_is_tried_again_under_the_same_ticket() {
 }
 
 #[test]
+fn who_was_admitted_without_waiting_is_not_new_when_it_sends_more() {
+    let mut rig = rig();
+    let flying: Vec<_> = (0..8).map(|_| admitted(rig.request("many"))).collect();
+    let many: Vec<_> = (0..2).map(|_| queued(rig.request("many"))).collect();
+    let patient = queued(rig.request("patient"));
+    let Admission::Queued { ticket: late, ahead } = rig.request("late") else {
+        panic!("the window is full");
+    };
+    assert_eq!(ahead, 2, "one turn of each other");
+    for ticket in flying.into_iter().take(4) {
+        rig.report(ticket, Outcome::Counted);
+    }
+    assert_eq!(rig.admitted, [patient, many[0], late, many[1]]);
+}
+
+#[test]
 fn wait_ends_in_words_at_the_limit() {
     let mut rig = rig();
     for _ in 0..8 {

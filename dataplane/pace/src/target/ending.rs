@@ -139,7 +139,7 @@ impl Target {
     fn again(&mut self, cx: &mut Context<'_>, number: u64, caller: Caller, n: u32) -> Next {
         if caller.waited(cx.now) >= cx.config.wait_limit {
             self.counts.given_up += 1;
-            return Next::GiveUp(self.explain(cx, &caller, End::WaitLimit));
+            return Next::GiveUp(self.explain(cx.now, cx.config, &caller, End::WaitLimit));
         }
         let pause = full_jitter(cx.rng, cx.config.retry_base, n, cx.config.retry_limit);
         let queue = self.queue.get_or_insert_default();

@@ -15,6 +15,10 @@ pub(crate) struct Login {
     pub(crate) good: bool,
     /// When it ends another of the same kind begins.
     pub(crate) again: bool,
+    /// So many in all, if it comes again.
+    pub(crate) tasks: u32,
+    /// What lies between two on average.
+    pub(crate) pause: Duration,
 }
 
 impl Login {
@@ -26,6 +30,8 @@ impl Login {
             priority: Priority::Batch,
             good: true,
             again: false,
+            tasks: u32::MAX,
+            pause: Duration::ZERO,
         }
     }
 

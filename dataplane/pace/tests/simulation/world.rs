@@ -453,9 +453,15 @@ impl World {
 
     fn settle(&mut self, client: usize, fate: Fate) {
         self.clients[client].fate = fate;
-        let login = self.clients[client].login.clone();
-        if login.again && !self.planes[login.plane].left {
-            self.login(self.now, login);
+        let mut login = self.clients[client].login.clone();
+        login.tasks -= 1;
+        if !login.again || login.tasks == 0 || self.planes[login.plane].left {
+            return;
         }
+        let mut at = self.now;
+        if !login.pause.is_zero() {
+            at += self.rng.between(login.pause / 2, login.pause * 3 / 2);
+        }
+        self.login(at, login);
     }
 }
