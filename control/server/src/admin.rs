@@ -4,6 +4,7 @@
 
 mod authorities;
 mod nodes;
+mod pacing;
 mod records;
 mod roles;
 mod status;
@@ -26,7 +27,7 @@ use weir_api::admin::{
     ListSessionsReply, ListSessionsRequest, ListUsersReply, ListUsersRequest, NodeEntry, PutRoleRequest,
     ReadRecordingReply, ReadRecordingRequest, RemoveNodeReply, RemoveNodeRequest, RemoveRoleReply,
     RemoveRoleRequest, RemoveUserReply, RemoveUserRequest, RoleEntry, SignHostReply, SignHostRequest,
-    SignUserReply, SignUserRequest, StatusReply, StatusRequest, UserEntry,
+    SignUserReply, SignUserRequest, StatusReply, StatusRequest, TuneNodeRequest, UserEntry,
 };
 use weir_store::AuditEvent;
 
@@ -105,6 +106,13 @@ impl Admin for Service {
 
     async fn list_nodes(&self, _: Request<ListNodesRequest>) -> Result<Response<ListNodesReply>, Status> {
         Ok(Response::new(nodes::list(&self.shared).await))
+    }
+
+    async fn tune_node(&self, request: Request<TuneNodeRequest>) -> Result<Response<NodeEntry>, Status> {
+        let caller = Caller::of(&request);
+        nodes::tune(&self.shared, caller, request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn remove_node(

@@ -125,6 +125,18 @@ struct NodeBody {
     labels: BTreeMap<String, String>,
     /// In OpenSSH's one-line form.
     pinned_host_keys: Vec<String>,
+    /// Not there in what earlier versions have written, nor where nothing is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pacing: Option<PacingBody>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PacingBody {
+    max_startups: String,
+    per_source_max_startups: u32,
+    max_handshakes: u32,
+    no_penalties: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -182,11 +194,9 @@ impl Directory {
     }
 
     /// The node with this name or id.
-    pub(crate) fn node(&self, name_or_id: &str) -> Option<&dataplane::Node> {
+    pub(crate) fn node(&self, name_or_id: &str) -> Option<&Entry<dataplane::Node>> {
         let by_name = self.nodes.get(&name_or_id.to_ascii_lowercase());
-        by_name
-            .or_else(|| self.nodes.values().find(|entry| entry.value.id == name_or_id))
-            .map(|entry| &entry.value)
+        by_name.or_else(|| self.nodes.values().find(|entry| entry.value.id == name_or_id))
     }
 
     /// Public keys of one authority.
@@ -315,6 +325,12 @@ pub(crate) fn put_node(node: &dataplane::Node, pinned_host_keys: &[PublicKey], e
         address: node.address.clone(),
         labels: sorted(&node.labels),
         pinned_host_keys: pinned_host_keys.iter().map(|key| key.to_openssh("")).collect(),
+        pacing: node.pacing.as_ref().map(|hint| PacingBody {
+            max_startups: hint.max_startups.clone(),
+            per_source_max_startups: hint.per_source_max_startups,
+            max_handshakes: hint.max_handshakes,
+            no_penalties: hint.no_penalties,
+        }),
     };
     put(Kind::Node, node.name.to_ascii_lowercase(), &body, None, expect)
 }
@@ -391,6 +407,12 @@ fn node_of(body: NodeBody) -> Result<dataplane::Node, String> {
         name: body.name,
         address: body.address,
         labels: body.labels.into_iter().collect(),
+        pacing: body.pacing.map(|hint| dataplane::PacingHint {
+            max_startups: hint.max_startups,
+            per_source_max_startups: hint.per_source_max_startups,
+            max_handshakes: hint.max_handshakes,
+            no_penalties: hint.no_penalties,
+        }),
     })
 }
 

@@ -16,9 +16,9 @@ use weir_api::admin::{
     AddNodeRequest, AddUserRequest, CaType, ExportCaRequest, GetRoleRequest, ListAuditEventsRequest,
     ListNodesRequest, ListRolesRequest, ListSessionsRequest, ListUsersRequest, PutRoleRequest,
     ReadRecordingRequest, RecordingHeader, RemoveNodeRequest, RemoveRoleRequest, RemoveUserRequest,
-    SignHostRequest, SignUserRequest, StatusRequest,
+    SignHostRequest, SignUserRequest, StatusRequest, TuneNodeRequest,
 };
-use weir_api::dataplane::{AuditEvent, SessionRecord, SessionStatus};
+use weir_api::dataplane::{AuditEvent, PacingHint, SessionRecord, SessionStatus};
 use weir_record::{Chain, EventBuffer, EventKind, Opening, Packer, Recipients, SessionKey};
 use weir_server::{Control, ControlConfig};
 use weir_ssh::certificate::Certificate;
@@ -453,6 +453,91 @@ async fn nodes_are_added_listed_and_removed_by_name_or_id() {
         .unwrap_err();
     assert_eq!(gone.code(), Code::NotFound);
     assert!(gone.message().contains("weir nodes ls"), "{gone}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_node_takes_is_told_at_its_registration_and_replaced_later() {
+    let world = World::new();
+    let mut admin = world.admin().await;
+    let hint = PacingHint {
+        max_startups: "200:30:400".to_owned(),
+        per_source_max_startups: 50,
+        ..PacingHint::default()
+    };
+    let pinned = SigningKey::generate_ed25519();
+    let request = AddNodeRequest {
+        pinned_host_keys: vec![line(&pinned)],
+        pacing: Some(hint.clone()),
+        ..node("Web1")
+    };
+    let added = admin.add_node(request).await.unwrap().into_inner().node.unwrap();
+    assert_eq!(added.pacing, Some(hint));
+
+    let tune = |name: &str, pacing: Option<PacingHint>| TuneNodeRequest {
+        name: name.to_owned(),
+        pacing,
+    };
+    let second = PacingHint {
+        max_handshakes: 40,
+        no_penalties: true,
+        ..PacingHint::default()
+    };
+    let tuned = admin
+        .tune_node(tune("web1", Some(second.clone())))
+        .await
+        .unwrap()
+        .into_inner();
+    // The whole hint is another, and nothing else is.
+    let expected = weir_api::dataplane::Node {
+        pacing: Some(second),
+        ..added.clone()
+    };
+    assert_eq!(tuned.node.as_ref(), Some(&expected));
+    drop(admin);
+
+    let world = world.restarted();
+    let mut admin = world.admin().await;
+    let snapshot = world.control.data_plane().snapshot();
+    assert_eq!(
+        (snapshot.revision, &snapshot.nodes[..]),
+        (tuned.revision, &[expected][..])
+    );
+
+    let wrong = PacingHint {
+        max_startups: "30:200:400".to_owned(),
+        ..PacingHint::default()
+    };
+    let refusal = admin.tune_node(tune("web1", Some(wrong.clone()))).await.unwrap_err();
+    assert_eq!(refusal.code(), Code::InvalidArgument);
+    assert!(refusal.message().contains("start:rate:full"), "{refusal}");
+    let request = AddNodeRequest {
+        pacing: Some(wrong),
+        ..node("web2")
+    };
+    assert_eq!(
+        admin.add_node(request).await.unwrap_err().code(),
+        Code::InvalidArgument
+    );
+    let refusal = admin.tune_node(tune("web9", None)).await.unwrap_err();
+    assert_eq!(refusal.code(), Code::NotFound);
+    assert!(refusal.message().contains("weir nodes ls"), "{refusal}");
+
+    // A hint that says nothing is the same as none.
+    for nothing in [None, Some(PacingHint::default())] {
+        let forgotten = admin.tune_node(tune(&added.id, nothing)).await.unwrap().into_inner();
+        assert_eq!(forgotten.node.unwrap().pacing, None);
+    }
+    let tunes = ListAuditEventsRequest {
+        kind: "node.tune".to_owned(),
+        ..ListAuditEventsRequest::default()
+    };
+    let tunes = admin.list_audit_events(tunes).await.unwrap().into_inner().events;
+    assert_eq!(tunes.len(), 3);
+    assert!(
+        tunes[2].node == "Web1" && tunes[2].detail_json.contains("\"max_handshakes\":40"),
+        "{}",
+        tunes[2].detail_json
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

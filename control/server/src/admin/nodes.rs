@@ -1,13 +1,16 @@
-use serde_json::json;
+use serde_json::{Value, json};
 use tonic::Status;
 use ulid::Ulid;
-use weir_api::admin::{AddNodeRequest, ListNodesReply, NodeEntry, RemoveNodeReply, RemoveNodeRequest};
-use weir_api::dataplane::Node;
+use weir_api::admin::{
+    AddNodeRequest, ListNodesReply, NodeEntry, RemoveNodeReply, RemoveNodeRequest, TuneNodeRequest,
+};
+use weir_api::dataplane::{Node, PacingHint};
+use weir_ssh::key::PublicKey;
 use weir_store::{AuditEvent, Expect, Kind};
 
-use super::{Caller, wording};
+use super::{Caller, pacing, wording};
 use crate::control::Shared;
-use crate::directory::{put_node, remove as remove_resource};
+use crate::directory::{Directory, Entry, put_node, remove as remove_resource};
 
 pub(super) async fn add(
     shared: &Shared,
@@ -30,6 +33,7 @@ pub(super) async fn add(
         name: request.name,
         labels: request.labels,
         pinned_host_keys: pinned.iter().map(|key| key.blob().to_vec()).collect(),
+        pacing: request.pacing.map(pacing::checked).transpose()?.flatten(),
     };
     let change = put_node(&node, &pinned, Expect::Absent);
     let revision = shared.state.change(|_| Ok::<_, Status>(vec![change])).await?;
@@ -40,7 +44,13 @@ pub(super) async fn add(
             node: node.name.clone(),
             ..AuditEvent::default()
         },
-        json!({ "id": node.id, "address": node.address, "labels": node.labels, "pinned": pinned.len() }),
+        json!({
+            "id": node.id,
+            "address": node.address,
+            "labels": node.labels,
+            "pinned": pinned.len(),
+            "pacing": detail(node.pacing.as_ref()),
+        }),
     );
     Ok(NodeEntry {
         node: Some(node),
@@ -50,7 +60,7 @@ pub(super) async fn add(
 
 pub(super) async fn list(shared: &Shared) -> ListNodesReply {
     let directory = shared.state.directory().await;
-    let entry = |entry: &crate::directory::Entry<Node>| NodeEntry {
+    let entry = |entry: &Entry<Node>| NodeEntry {
         node: Some(entry.value.clone()),
         revision: entry.revision,
     };
@@ -59,21 +69,58 @@ pub(super) async fn list(shared: &Shared) -> ListNodesReply {
     }
 }
 
+/// Replaces what is known of how many handshakes a node takes.
+pub(super) async fn tune(
+    shared: &Shared,
+    caller: Caller,
+    request: TuneNodeRequest,
+) -> Result<NodeEntry, Status> {
+    let hint = request.pacing.map(pacing::checked).transpose()?.flatten();
+    let mut tuned = Node::default();
+    let plan = |directory: &Directory| {
+        let entry = directory
+            .node(&request.name)
+            .ok_or_else(|| unknown(&request.name))?;
+        tuned = Node {
+            pacing: hint,
+            ..entry.value.clone()
+        };
+        let pinned = tuned
+            .pinned_host_keys
+            .iter()
+            .map(|key| PublicKey::from_blob(key))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|problem| Status::internal(format!("pinned host key of {}: {problem}", tuned.name)))?;
+        Ok(vec![put_node(&tuned, &pinned, Expect::Revision(entry.revision))])
+    };
+    let revision = shared.state.change(plan).await?;
+    caller.did(
+        shared,
+        AuditEvent {
+            kind: "node.tune".to_owned(),
+            node: tuned.name.clone(),
+            ..AuditEvent::default()
+        },
+        json!({ "pacing": detail(tuned.pacing.as_ref()) }),
+    );
+    Ok(NodeEntry {
+        node: Some(tuned),
+        revision,
+    })
+}
+
 pub(super) async fn remove(
     shared: &Shared,
     caller: Caller,
     request: &RemoveNodeRequest,
 ) -> Result<RemoveNodeReply, Status> {
     let mut removed = String::new();
-    let plan = |directory: &crate::directory::Directory| match directory.node(&request.name) {
-        Some(node) => {
+    let plan = |directory: &Directory| match directory.node(&request.name) {
+        Some(Entry { value: node, .. }) => {
             removed.clone_from(&node.name);
             Ok(vec![remove_resource(Kind::Node, &node.name.to_ascii_lowercase())])
         }
-        None => Err(Status::not_found(format!(
-            "node {:?} does not exist: weir nodes ls shows those that do",
-            request.name
-        ))),
+        None => Err(unknown(&request.name)),
     };
     shared.state.change(plan).await?;
     caller.did(
@@ -86,4 +133,22 @@ pub(super) async fn remove(
         json!({}),
     );
     Ok(RemoveNodeReply {})
+}
+
+fn unknown(name: &str) -> Status {
+    Status::not_found(format!(
+        "node {name:?} does not exist: weir nodes ls shows those that do"
+    ))
+}
+
+/// A hint in an audit event.
+fn detail(hint: Option<&PacingHint>) -> Value {
+    hint.map_or(Value::Null, |hint| {
+        json!({
+            "max_startups": hint.max_startups,
+            "per_source_max_startups": hint.per_source_max_startups,
+            "max_handshakes": hint.max_handshakes,
+            "no_penalties": hint.no_penalties,
+        })
+    })
 }
