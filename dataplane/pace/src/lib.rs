@@ -64,6 +64,8 @@ mod snapshot;
 mod source;
 mod suspicion;
 mod target;
+mod totals;
+mod waits;
 mod window;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
@@ -77,6 +79,8 @@ pub use crate::{
     penalty::{Credential, Penalties},
     retry::Random,
     snapshot::Snapshot,
+    totals::Totals,
+    waits::Waits,
 };
 
 /// A target as it is dialled, `host:port`.

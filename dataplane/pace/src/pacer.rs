@@ -1,10 +1,14 @@
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeSet, BinaryHeap, HashMap, VecDeque},
+};
 
 use crate::{
     Admission, Config, Event, Explanation, Hint, Next, Outcome, Random, Request, Snapshot, TargetId, Ticket,
     Timestamp,
     share::Share,
     target::{Context, Target},
+    totals::Totals,
 };
 
 /// Admission of handshakes to many targets.
@@ -24,6 +28,8 @@ pub struct Pacer {
     idle: Idle,
     events: VecDeque<Event>,
     next_number: u64,
+    /// What was counted at targets that are forgotten.
+    forgotten: Totals,
 }
 
 /// Whole cache lines: a login at a target that has not been used for long costs as much as it has lines to fetch.
@@ -70,6 +76,7 @@ impl Pacer {
             idle: Idle::default(),
             events: VecDeque::new(),
             next_number: 0,
+            forgotten: Totals::default(),
         }
     }
 
@@ -174,6 +181,40 @@ impl Pacer {
     pub fn snapshots(&self, now: Timestamp) -> impl Iterator<Item = Snapshot> {
         let targets = self.slots.iter().filter_map(|slot| slot.target.as_ref());
         targets.map(move |target| target.snapshot(now, self.share, &self.config))
+    }
+
+    /// All targets together. It looks at each, as [`Pacer::snapshots`] does.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let mut totals = self.forgotten.clone();
+        for target in self.slots.iter().filter_map(|slot| slot.target.as_ref()) {
+            target.add_counts(&mut totals);
+            target.add_present(&mut totals, &self.config);
+        }
+        totals
+    }
+
+    /// At most `limit` targets, those first that an operator has to see: where most gave up, then most drops, then most
+    /// waited or wait, then most logins; equal ones by name.
+    ///
+    /// It looks at each target, and makes a snapshot of these only.
+    #[must_use]
+    pub fn busiest(&self, now: Timestamp, limit: usize) -> Vec<Snapshot> {
+        let mut first = BinaryHeap::new();
+        for target in self.slots.iter().filter_map(|slot| slot.target.as_ref()) {
+            let rank = Reverse(target.rank());
+            if first.len() < limit {
+                first.push((rank, target.id()));
+            } else if let Some(mut last) = first.peek_mut()
+                && rank < last.0
+            {
+                *last = (rank, target.id());
+            }
+        }
+        let ranked = first.into_sorted_vec().into_iter();
+        ranked
+            .filter_map(|(_, target)| self.snapshot(now, target))
+            .collect()
     }
 
     /// The limits that this pacer goes by.
@@ -304,6 +345,7 @@ impl Pacer {
         }
         self.idle.count -= usize::from(place.idle_since.is_some());
         if let Some(target) = place.target {
+            target.add_counts(&mut self.forgotten);
             self.index.remove(target.id());
             self.free.push(slot);
         }

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::TargetId;
+use crate::{TargetId, waits::Waits};
 
 /// One target as an operator sees it.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +25,8 @@ pub struct Snapshot {
     pub retries: u64,
     /// Callers whose wait ended in vain.
     pub given_up: u64,
+    /// How long callers waited for their first handshake.
+    pub waits: Waits,
     /// What the target is thought to hold against us: the highest of our addresses.
     pub penalty: Duration,
     /// It seems to refuse one of our addresses.

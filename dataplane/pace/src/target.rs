@@ -4,7 +4,7 @@
 
 mod ending;
 
-use std::{collections::VecDeque, time::Duration};
+use std::{cmp::Reverse, collections::VecDeque, time::Duration};
 
 use crate::{
     Admission, End, Event, Explanation, Hindrance, Request, Snapshot, TargetId, Ticket, Timestamp,
@@ -15,6 +15,8 @@ use crate::{
     retry::{Random, below},
     share::Share,
     source::{Gate, Sources},
+    totals::Totals,
+    waits::{Histogram, Waits},
     window::{SLOT, Window},
 };
 
@@ -55,6 +57,8 @@ pub(crate) struct Target {
     last_end: Option<Timestamp>,
     trouble: Trouble,
     counts: Counts,
+    /// Boxed: at most targets nobody ever waits.
+    waited: Option<Box<Histogram>>,
 }
 
 /// A handshake that has been admitted.
@@ -86,6 +90,17 @@ struct Counts {
     given_up: u64,
 }
 
+/// How much an operator has to see a target: by what accumulates, so that the order is nearly the same a minute later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Rank<'a> {
+    given_up: u64,
+    drops: u64,
+    /// Those who wait yet included.
+    waits: u64,
+    admitted: u64,
+    name: Reverse<&'a TargetId>,
+}
+
 /// A handshake with an untuned sshd nearby, until one has been seen.
 const USUAL_HANDSHAKE: Duration = Duration::from_millis(100);
 
@@ -108,6 +123,7 @@ impl Target {
             last_end: None,
             trouble: Trouble::default(),
             counts: Counts::default(),
+            waited: None,
         }
     }
 
@@ -222,6 +238,9 @@ impl Target {
             let Some((key, _)) = open else { break };
             let (number, caller) = queue.pop(key).expect("a lane with a head has a caller");
             let waited = caller.waited(cx.now);
+            if caller.tries == 0 {
+                self.waited.get_or_insert_default().add(waited);
+            }
             self.start(cx, number, caller, key.1);
             let ticket = cx.ticket(number);
             cx.events.push_back(Event::Admit { ticket, waited });
@@ -262,18 +281,57 @@ impl Target {
             ceiling: self.window.ceiling(now),
             share: slots(cap),
             in_flight: self.flights.len(),
-            waiting: self.queue.as_ref().map_or(0, |queue| queue.len()),
+            waiting: self.waiting(),
             admitted: self.counts.admitted,
             drops: self.counts.drops,
             retries: self.counts.retries,
             given_up: self.counts.given_up,
+            waits: self.waits(),
             penalty: penalties.max().unwrap_or_default(),
-            ban_suspected: self
-                .sources
-                .iter()
-                .any(|source| source.suspicion.is_raised(config)),
+            ban_suspected: self.ban_suspected(config),
             handshake: self.typical,
         }
+    }
+
+    /// Adds what happens at the target now.
+    pub(crate) fn add_present(&self, totals: &mut Totals, config: &Config) {
+        totals.in_flight += self.flights.len();
+        totals.waiting += self.waiting();
+        totals.targets += 1;
+        totals.bans_suspected += usize::from(self.ban_suspected(config));
+    }
+
+    /// Adds what has been counted since it was entered.
+    pub(crate) fn add_counts(&self, totals: &mut Totals) {
+        totals.admitted += self.counts.admitted;
+        totals.drops += self.counts.drops;
+        totals.retries += self.counts.retries;
+        totals.given_up += self.counts.given_up;
+        totals.waits.add(&self.waits());
+    }
+
+    pub(crate) fn rank(&self) -> Rank<'_> {
+        let waited = self.waited.as_ref().map_or(0, |waited| waited.count());
+        Rank {
+            given_up: self.counts.given_up,
+            drops: self.counts.drops,
+            waits: waited + self.waiting() as u64,
+            admitted: self.counts.admitted,
+            name: Reverse(&self.id),
+        }
+    }
+
+    fn waiting(&self) -> usize {
+        self.queue.as_ref().map_or(0, |queue| queue.len())
+    }
+
+    fn waits(&self) -> Waits {
+        Waits::of(self.counts.admitted - self.counts.retries, self.waited.as_deref())
+    }
+
+    fn ban_suspected(&self, config: &Config) -> bool {
+        let mut sources = self.sources.iter();
+        sources.any(|source| source.suspicion.is_raised(config))
     }
 
     fn hint(&self) -> &Hint {

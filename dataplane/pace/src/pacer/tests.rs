@@ -473,6 +473,69 @@ fn clock_that_runs_on_while_nothing_happens_changes_nothing() {
     admitted(rig.request("a"));
 }
 
+#[test]
+fn first_waits_are_counted_and_neither_retries_nor_those_who_give_up() {
+    let mut rig = rig();
+    let flying: Vec<_> = (0..8).map(|_| admitted(rig.request("a"))).collect();
+    let waiting = queued(rig.request("b"));
+    queued(rig.request("c"));
+    rig.pass(60 * MS);
+    rig.report(flying[0], Outcome::Counted);
+    assert_eq!(rig.admitted, [waiting]);
+    rig.report(waiting, BUSY);
+    rig.pass(40 * S);
+    let waits = rig.snapshot().waits;
+    assert_eq!((waits.counts[0], waits.counts[3]), (9, 1));
+    assert_eq!(waits.sum, 60 * MS);
+    let first = rig.snapshot().admitted - rig.snapshot().retries;
+    assert_eq!(waits.counts.iter().sum::<u64>(), first);
+    assert!(rig.snapshot().given_up > 0);
+}
+
+#[test]
+fn totals_include_targets_that_are_forgotten() {
+    let mut rig = Rig::new(Config {
+        memory_limit: 10,
+        ..Config::default()
+    });
+    for n in 0..100 {
+        let ticket = admitted(rig.ask(&format!("{n}:22"), "a", 0, None));
+        rig.report(ticket, Outcome::Counted);
+    }
+    for _ in 0..4 {
+        rig.ask("a:22", "a", 0, None);
+    }
+    let totals = rig.pacer.totals();
+    assert_eq!((totals.admitted, totals.waits.counts[0]), (103, 103));
+    assert_eq!((totals.in_flight, totals.waiting, totals.targets), (3, 1, 11));
+    rig.pass(60 * Duration::from_mins(1));
+    assert_eq!(rig.pacer.totals().admitted, 103);
+    assert_eq!((rig.pacer.totals().given_up, rig.pacer.totals().waiting), (1, 0));
+}
+
+#[test]
+fn busiest_are_those_with_trouble_then_those_with_waits_then_by_logins_and_name() {
+    let mut rig = Rig::new(Config::default());
+    for (target, logins) in [("d", 1), ("c", 1), ("many", 2)] {
+        for _ in 0..logins {
+            let ticket = admitted(rig.ask(target, "a", 0, None));
+            rig.report(ticket, Outcome::Counted);
+        }
+    }
+    for _ in 0..4 {
+        rig.ask("waits", "a", 0, None);
+    }
+    let dropped = admitted(rig.ask("drops", "a", 0, None));
+    rig.report(dropped, BUSY);
+    let names = |limit| {
+        let busiest = rig.pacer.busiest(rig.now, limit).into_iter();
+        busiest.map(|seen| seen.target.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(9), ["drops", "waits", "many", "c", "d"]);
+    assert_eq!(names(3), ["drops", "waits", "many"]);
+    assert!(names(0).is_empty());
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Request {
