@@ -33,11 +33,12 @@ pub(crate) struct Arguments {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Start many copies of a real client at the same moment
+    /// Start many copies of a real client at the same moment, or so many at a time
     #[command(after_help = "\
 Example: weir-load burst --clients 150 --expect ok --timeout 2m -- ssh -F config root@web1@proxy 'echo ok'
 
-A client succeeds if its exit status is 0 and it printed what is expected. Its time counts from the start of the burst.")]
+A client succeeds if its exit status is 0 and it printed what is expected. Its time counts from the start of the burst,
+or with --concurrency from its own.")]
     Burst(Burst),
     /// Run a command in session after session, as fast as they end or at a rate
     #[command(after_help = "\
@@ -60,9 +61,12 @@ each session whether it is still there.")]
 /// `weir-load burst`.
 #[derive(Debug, Args)]
 pub(crate) struct Burst {
-    /// How many at once
+    /// How many
     #[arg(long, value_name = "N", default_value = "150", value_parser = at_least_one)]
     pub(crate) clients: usize,
+    /// At once at most, each further one when another has ended [default: all]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub(crate) concurrency: Option<usize>,
     /// What each client must print
     #[arg(long, value_name = "TEXT")]
     pub(crate) expect: Option<String>,

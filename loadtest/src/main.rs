@@ -54,6 +54,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<Report> {
         Command::Burst(burst) => {
             let plan = swarm::Plan {
                 clients: burst.clients,
+                concurrency: burst.concurrency.unwrap_or(burst.clients),
                 command: burst.line.clone(),
                 expect: burst.expect.clone(),
                 timeout,

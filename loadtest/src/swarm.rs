@@ -1,11 +1,13 @@
-//! Many copies of a real client at the same moment.
+//! Many copies of a real client at the same moment, or so many at a time.
 
 use std::ffi::OsString;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time;
 
@@ -14,8 +16,10 @@ use crate::report::{Phase, Report};
 /// What to start.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// How many at once.
+    /// How many.
     pub clients: usize,
+    /// At once at most; each further one starts when another has ended.
+    pub concurrency: usize,
     /// The program and its arguments.
     pub command: Vec<OsString>,
     /// What standard output must be, without white space around it; `None`: anything.
@@ -24,20 +28,41 @@ pub struct Plan {
     pub timeout: Duration,
 }
 
+impl Plan {
+    fn is_at_once(&self) -> bool {
+        self.concurrency >= self.clients
+    }
+
+    fn title(&self, line: &str) -> String {
+        let Self {
+            clients, concurrency, ..
+        } = self;
+        if self.is_at_once() {
+            format!("{clients} clients at once: `{line}`")
+        } else {
+            format!("{clients} clients, {concurrency} at a time: `{line}`")
+        }
+    }
+}
+
 /// Of what a client prints, this much is kept; no cause needs more, and an expectation of more can never be met.
 const KEPT: usize = 64 * 1024;
 /// The end of a client's last words says the cause.
 const CAUSE: usize = 110;
 
-/// Starts all clients at once and waits for each.
+/// Starts all clients, as many at once as may be, and waits for each.
 pub async fn run(plan: Plan) -> Report {
     let line: Vec<_> = plan.command.iter().map(|word| word.to_string_lossy()).collect();
-    let mut report = Report::new(format!("{} clients at once: `{}`", plan.clients, line.join(" ")));
+    let mut report = Report::new(plan.title(&line.join(" ")));
     let began = Instant::now();
+    let places = Arc::new(Semaphore::new(plan.concurrency));
     let mut clients = JoinSet::new();
     for _ in 0..plan.clients {
-        let plan = plan.clone();
+        let (plan, places) = (plan.clone(), Arc::clone(&places));
         clients.spawn(async move {
+            let _place = places.acquire().await.expect("never closed");
+            // All at once means: however long it took to start the others.
+            let began = if plan.is_at_once() { began } else { Instant::now() };
             let outcome = time::timeout(plan.timeout, client(&plan)).await;
             let outcome = outcome.unwrap_or_else(|_| Err(format!("not over within {:?}", plan.timeout)));
             (outcome, began.elapsed())
@@ -128,6 +153,7 @@ mod tests {
         let command = ["sh", "-c", script].map(OsString::from).to_vec();
         Plan {
             clients,
+            concurrency: clients,
             command,
             expect: Some("ok".to_owned()),
             timeout: Duration::from_secs(10),
@@ -153,6 +179,18 @@ mod tests {
             run_to_end(plan("exit 3", 1)).json()["failures"]["exit status: 3"],
             1
         );
+    }
+
+    #[test]
+    fn no_more_than_may_run_at_once() {
+        let limited = Plan {
+            concurrency: 2,
+            ..plan("sleep 0.05; echo ok", 8)
+        };
+        let report = run_to_end(limited).json();
+        assert_eq!(report["succeeded"], 8);
+        let wall = report["wall_s"].as_f64().unwrap();
+        assert!(wall >= 0.2, "four pairs one after the other took {wall} s");
     }
 
     #[test]
