@@ -33,12 +33,13 @@ help: ## list the targets
 demo: ## a throwaway world to log in to; RUN='uname -a' does one recorded session and exits
 	@.ci/need $(DEMO_NEEDS)
 	@$(CARGO) build -p weir-cli
-	@exec "$$($(CARGO) metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/debug/weir" \
+	@exec "$(TARGET_DIR)/debug/weir" \
 		demo $${RUN:+--run "$$RUN"}
 
 .PHONY: test
 test: ## everything: install what the tests need, then format, lint, deny, test, fuzz
 	$(call step,programs,.ci/need $(TEST_NEEDS))
+	$(call step,a newer sshd,$(SSHD_10))
 	$(call step,cargo-nextest,$(call cargo-tool,nextest))
 	$(call step,cargo-deny,$(call cargo-tool,deny))
 	$(call step,format,$(CARGO) fmt --all --check)
@@ -76,16 +77,30 @@ compare: ## one table, measured now: Weir beside a direct connection and other r
 	@.ci/need $(TEST_NEEDS)
 	@bench/compare $(ARGS)
 
+.PHONY: pacing
+pacing: ## the long tests against real sshd: a thousand clients at once, fifty Ansible forks for each of twenty users
+	@.ci/need $(TEST_NEEDS)
+	@$(SSHD_10)
+	@$(call cargo-tool,nextest)
+	@$(CARGO) build --workspace --bins
+	@$(PACING)
+
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZ_SECONDS=10
 	@$(FUZZ)
 
+# Asked when it is needed: cargo is not there for every target.
+TARGET_DIR = $$($(CARGO) metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+# OpenSSH 10's server beside the installed one; tests look for it there.
+SSHD_10 = .ci/sshd-10 "$(TARGET_DIR)/openssh-10"
 LINT := $(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
 # The advisory database lives on the network and changes without a commit here: `make test` has one outcome
 # for one commit, so advisories are `make audit`, for wherever the network allows.
 DENY := $(CARGO) deny --all-features --log-level error check
 # The first run is on what `weir up` chooses, which is io_uring wherever the kernel allows it.
 EPOLL := WEIR_TESTS_IO=epoll $(CARGO) nextest run -p weir-tests --profile epoll --no-fail-fast
+# What takes minutes, and is in no other run; each prints its figures.
+PACING := $(CARGO) nextest run -p weir-tests --profile pacing --run-ignored only --no-fail-fast
 # Everything that computes through `weir-crypto` and nothing else once more with the other library.
 RING := -p weir-crypto -p weir-ssh -p weir-record --no-default-features --features ring
 FUZZ := tests/fuzz/run $(FUZZ_SECONDS)

@@ -1,12 +1,12 @@
-//! A throwaway `sshd` on loopback.
+//! A throwaway `sshd` on loopback, of the installed version or of OpenSSH 10.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rustix::process::geteuid;
+use rustix::process::{Signal, geteuid};
 
 use crate::process::{Daemon, Job};
-use crate::wait::eventually;
+use crate::wait::{PATIENCE, eventually};
 
 /// What an `sshd` shows as its host key: files made beforehand.
 #[derive(Clone, Debug)]
@@ -17,37 +17,104 @@ pub struct HostKey {
     pub certificate: Option<PathBuf>,
 }
 
+/// Which `sshd`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Release {
+    /// The machine's own, 9.2 on Debian 12.
+    #[default]
+    Installed,
+    /// OpenSSH 10, which `.ci/sshd-10` has unpacked into the target directory: three programs, and penalties for addresses.
+    Ten,
+}
+
 /// A running `sshd`; killed, with all its sessions, when dropped.
 pub struct Sshd {
     daemon: Daemon,
+    release: Release,
+    config: PathBuf,
     port: u16,
     log: PathBuf,
 }
 
+impl Release {
+    /// The program; outside PATH for many users, and sshd insists on an absolute path.
+    fn program(self) -> PathBuf {
+        match self {
+            Self::Installed => {
+                std::env::var_os("WEIR_TESTS_SSHD").map_or_else(|| "/usr/sbin/sshd".into(), PathBuf::from)
+            }
+            Self::Ten => ten().join("usr/sbin/sshd"),
+        }
+    }
+
+    /// What its `sshd_config` must say to be run from there.
+    fn lines(self) -> Vec<String> {
+        match self {
+            Self::Installed => Vec::new(),
+            Self::Ten => ["SshdSessionPath", "SshdAuthPath"]
+                .iter()
+                .zip(["sshd-session", "sshd-auth"])
+                .map(|(option, program)| format!("{option} {}/usr/lib/openssh/{program}", ten().display()))
+                .collect(),
+        }
+    }
+}
+
+fn ten() -> PathBuf {
+    // target/PROFILE/deps/e2e-HASH → target
+    let test = std::env::current_exe().expect("a test knows its own path");
+    let target = test.ancestors().nth(3).expect("tests lie in target/PROFILE/deps");
+    let dir = target.join("openssh-10");
+    assert!(
+        dir.join("usr/sbin/sshd").exists(),
+        "no sshd in {dir}: run `.ci/sshd-10 {dir}` first (`make test` does)",
+        dir = dir.display()
+    );
+    dir
+}
+
 impl Sshd {
     /// Starts one with its files below `dir`. `options` are lines of `sshd_config`, and win over the defaults.
-    pub fn start(dir: &Path, port: u16, keys: &[HostKey], options: &[String]) -> Self {
+    pub fn start(release: Release, dir: &Path, port: u16, keys: &[HostKey], options: &[String]) -> Self {
         fs::create_dir_all(dir).expect("a directory for sshd");
         if geteuid().is_root() {
             fs::create_dir_all("/run/sshd").expect("sshd's own empty directory");
         }
         let config = dir.join("sshd_config");
-        fs::write(&config, configuration(port, keys, options)).expect("sshd_config");
+        let options = [&release.lines(), options].concat();
+        fs::write(&config, configuration(port, keys, &options)).expect("sshd_config");
         let log = dir.join("log");
-        // Outside PATH for many users, and sshd insists on an absolute path.
-        let program = std::env::var_os("WEIR_TESTS_SSHD").unwrap_or_else(|| "/usr/sbin/sshd".into());
-        let job = Job::new(program).args(["-D", "-e", "-f"]).arg(&config);
-        let mut daemon = Daemon::start(job, &log);
-        eventually("sshd listens", || {
-            let alive = daemon.is_running();
-            assert!(
-                alive,
-                "sshd ended: {}",
-                fs::read_to_string(&log).unwrap_or_default()
-            );
-            listening(port, &log).then_some(())
-        });
-        Self { daemon, port, log }
+        let daemon = launch(release, &config, port, &log);
+        Self {
+            daemon,
+            release,
+            config,
+            port,
+            log,
+        }
+    }
+
+    /// Ends the listener as an operator would; sessions go on.
+    pub fn stop(&mut self) {
+        self.daemon.signal(Signal::TERM);
+        self.daemon.wait_within(PATIENCE);
+    }
+
+    /// Starts it on the same port and configuration, after [`Sshd::stop`].
+    pub fn start_again(&mut self) {
+        self.daemon = launch(self.release, &self.config, self.port, &self.log);
+    }
+
+    /// How many connections it counts for `MaxStartups` at this moment, as `ps` shows it:
+    /// `sshd: … [listener] 3 of 10-100 startups`.
+    pub fn startups(&self) -> u32 {
+        let path = format!("/proc/{}/cmdline", self.pid().as_raw_nonzero());
+        let title = String::from_utf8_lossy(&fs::read(path).expect("sshd is alive")).into_owned();
+        let (_, count) = title
+            .split_once("[listener] ")
+            .unwrap_or_else(|| panic!("{title:?}"));
+        let count = count.split(' ').next().expect("split gives one at least");
+        count.parse().unwrap_or_else(|error| panic!("{title:?}: {error}"))
     }
 
     /// Its port on 127.0.0.1.
@@ -75,10 +142,27 @@ impl Sshd {
     }
 }
 
-/// Its own word is waited for first: a bare connect would stand in its log and count as a start-up.
-fn listening(port: u16, log: &Path) -> bool {
-    let said = fs::read_to_string(log).unwrap_or_default();
-    said.contains(&format!("Server listening on 127.0.0.1 port {port}."))
+fn launch(release: Release, config: &Path, port: u16, log: &Path) -> Daemon {
+    let before = times_listening(port, log);
+    let job = Job::new(release.program()).args(["-D", "-e", "-f"]).arg(config);
+    let mut daemon = Daemon::start(job, log);
+    eventually("sshd listens", || {
+        let alive = daemon.is_running();
+        assert!(
+            alive,
+            "sshd ended: {}",
+            fs::read_to_string(log).unwrap_or_default()
+        );
+        (times_listening(port, log) > before).then_some(())
+    });
+    daemon
+}
+
+/// Its own word is waited for: a bare connect would stand in its log and count as a start-up.
+fn times_listening(port: u16, log: &Path) -> usize {
+    let said = String::from_utf8_lossy(&fs::read(log).unwrap_or_default()).into_owned();
+    said.matches(&format!("Server listening on 127.0.0.1 port {port}."))
+        .count()
 }
 
 fn configuration(port: u16, keys: &[HostKey], options: &[String]) -> String {

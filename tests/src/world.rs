@@ -9,7 +9,7 @@ use std::thread;
 use tempfile::TempDir;
 
 use crate::process::Job;
-use crate::sshd::{HostKey, Sshd};
+use crate::sshd::{HostKey, Release, Sshd};
 use crate::weir::{Driver, Weir};
 
 /// The name under which the first `sshd` is known to Weir.
@@ -22,6 +22,7 @@ pub struct World {
     /// What `weir up` is given beside its data and its address.
     weir_options: Vec<String>,
     sshds: Vec<Sshd>,
+    release: Release,
     login: String,
     dir: TempDir,
 }
@@ -32,6 +33,7 @@ pub struct Builder {
     sshd_options: Vec<String>,
     config: Vec<String>,
     driver: Option<Driver>,
+    release: Release,
     direct: bool,
     empty: bool,
 }
@@ -41,6 +43,13 @@ impl Builder {
     #[must_use]
     pub fn sshd(mut self, line: &str) -> Self {
         self.sshd_options.push(line.to_owned());
+        self
+    }
+
+    /// Each `sshd` of this version.
+    #[must_use]
+    pub fn release(mut self, release: Release) -> Self {
+        self.release = release;
         self
     }
 
@@ -82,6 +91,7 @@ impl Builder {
             weir: None,
             weir_options: Vec::new(),
             sshds: Vec::new(),
+            release: self.release,
             login: whoami(),
             dir,
         };
@@ -185,6 +195,11 @@ impl World {
     /// The first `sshd`.
     pub fn sshd(&self) -> &Sshd {
         &self.sshds[0]
+    }
+
+    /// The first `sshd`, to stop it or start it again.
+    pub fn sshd_mut(&mut self) -> &mut Sshd {
+        &mut self.sshds[0]
     }
 
     /// `ssh` to the target, with the configuration that leads there.
@@ -311,6 +326,7 @@ impl World {
     fn launch_sshd(&mut self, name: &str, keys: &[HostKey], options: &[String]) -> u16 {
         let port = free_port();
         self.sshds.push(Sshd::start(
+            self.release,
             &self.path(format!("sshd-{name}")),
             port,
             keys,
