@@ -2,6 +2,7 @@
 
 mod copying;
 
+use weir_pace::Priority;
 use weir_policy::{Feature, Grant, Record};
 use weir_relay::{Ask, Decision, Policy, Program, Recording};
 use weir_ssh::certificate::UserCertificate;
@@ -56,6 +57,16 @@ impl Access {
 
     pub(crate) fn record(&self) -> Record {
         self.grant.record
+    }
+
+    /// Whose logins go first where they tie: what the client will ask for is known only when it is let in, but who may have no
+    /// terminal is a program.
+    pub(crate) fn priority(&self) -> Priority {
+        if self.permits(Feature::Pty) {
+            Priority::Interactive
+        } else {
+            Priority::Batch
+        }
     }
 
     fn permits(&self, feature: Feature) -> bool {

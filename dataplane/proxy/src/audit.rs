@@ -1,7 +1,8 @@
 //! What happened, as the control plane keeps it.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
+use arc_swap::ArcSwap;
 use serde_json::{Value, json};
 use ulid::Ulid;
 use weir_api::{
@@ -9,7 +10,7 @@ use weir_api::{
     dataplane::{AuditEvent, SessionRecord, SessionStatus},
 };
 
-use crate::clock::Clock;
+use crate::{clock::Clock, pacing::OnAlert, view::View};
 
 /// Who does what where: the part that all events of one session share.
 #[derive(Debug, Clone)]
@@ -72,4 +73,33 @@ pub(crate) fn sign_in_failed(control: &dyn ControlPlane, client: SocketAddr, use
         detail_json: json!({ "success": false, "failure": detail }).to_string(),
     };
     control.report(vec![event], Vec::new());
+}
+
+/// Writes down that a target seems to refuse this proxy: whoever runs it should hear of it before users ask.
+pub(crate) fn ban_alert(control: Arc<dyn ControlPlane>, view: Arc<ArcSwap<View>>) -> OnAlert {
+    Box::new(move |alert| {
+        let view = view.load();
+        let node = view
+            .policy
+            .target(&alert.target)
+            .map_or(&*alert.target, |node| &*node.name);
+        let detail = json!({
+            "address": &*alert.target,
+            "source": alert.source.map(|source| source.to_string()),
+            "drops": alert.drops,
+            "advice": alert.to_string(),
+        });
+        let event = AuditEvent {
+            id: Ulid::generate().to_string(),
+            time_us: Clock::wall_us(),
+            kind: "pacing.ban_suspected".to_owned(),
+            session: String::new(),
+            user: String::new(),
+            login: String::new(),
+            node: node.to_owned(),
+            client_address: String::new(),
+            detail_json: detail.to_string(),
+        };
+        control.report(vec![event], Vec::new());
+    })
 }

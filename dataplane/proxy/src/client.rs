@@ -1,6 +1,6 @@
 //! A client's connection from accept to the end: handshake, sign-in, and then its session.
 
-use std::{net::SocketAddr, rc::Rc, sync::Arc};
+use std::{cell::Cell, net::SocketAddr, rc::Rc, sync::Arc};
 
 use futures_util::future::{Either, select};
 use monoio::net::TcpStream;
@@ -9,7 +9,7 @@ use tracing::{debug, info};
 use weir_ssh::{
     DisconnectReason, Hop,
     auth::{
-        AuthError, Replies,
+        AuthError, Replies, banner,
         server::{AuthFailure, Authenticated, Authority, ServerAuth, ServerStep},
     },
 };
@@ -47,6 +47,48 @@ pub(crate) struct Client {
     pub(crate) received: Received,
     pub(crate) address: SocketAddr,
     pub(crate) authenticated: Authenticated,
+    /// The word that it is signed in, which it has not been told.
+    pub(crate) success: Vec<u8>,
+}
+
+/// A client who has signed in and does not know yet. As long as that is so, a banner may say what is waited for (RFC 4252 §5.4:
+/// "at any time after this authentication protocol starts and before authentication is successful").
+pub(crate) struct Doorstep<'a> {
+    hop: &'a HopStream,
+    success: Cell<Option<Vec<u8>>>,
+}
+
+impl<'a> Doorstep<'a> {
+    pub(crate) fn new(hop: &'a HopStream, success: Vec<u8>) -> Self {
+        Self {
+            hop,
+            success: Cell::new(Some(success)),
+        }
+    }
+
+    /// Tells the client that it is signed in, once.
+    pub(crate) fn let_in(&self) {
+        if let Some(success) = self.success.take() {
+            self.say(&success);
+            self.hop.step(|hop, _, _| hop.set_authenticated());
+        }
+    }
+
+    /// Shows a line to the user, if that is still possible.
+    pub(crate) fn notice(&self, line: &str) {
+        if let Some(success) = self.success.take() {
+            self.say(&banner(line));
+            self.success.set(Some(success));
+        }
+    }
+
+    /// Who does not take it is found to have gone by who reads from it.
+    fn say(&self, payload: &[u8]) {
+        if let Err(end) = self.hop.seal(payload) {
+            debug!(%end, "nothing more can be said to the client");
+        }
+        self.hop.send();
+    }
 }
 
 /// Exchanges keys and lets the user sign in; `None` when nothing came of it.
@@ -72,15 +114,13 @@ async fn welcome(worker: &Rc<Worker>, socket: TcpStream, address: SocketAddr) ->
         }
     };
     match signed_in {
-        Ok(authenticated) => {
-            hop.step(|hop, _, _| hop.set_authenticated());
-            Some(Box::new(Client {
-                hop,
-                received,
-                address,
-                authenticated,
-            }))
-        }
+        Ok((authenticated, success)) => Some(Box::new(Client {
+            hop,
+            received,
+            address,
+            authenticated,
+            success,
+        })),
         Err(end) => {
             Counters::count(&worker.shared.counters.unauthenticated);
             end.close(worker, &hop, address);
@@ -144,7 +184,7 @@ async fn sign_in(
     hop: &HopStream,
     received: &mut Received,
     client: SocketAddr,
-) -> Result<Authenticated, SignInEnd> {
+) -> Result<(Authenticated, Vec<u8>), SignInEnd> {
     while !matches!(hop.next(received).await?, Incoming::KeysInstalled) {}
     let mut auth = hop.hop(|hop| {
         let session_id = hop.session_id().unwrap_or_default();
@@ -159,6 +199,8 @@ async fn sign_in(
         let payload = received.at(position, &packet.payload);
         let view = worker.shared.view.load_full();
         let step = auth.receive(payload, Clock::wall_secs(), &Signers(&view), &mut replies);
+        let is_signed_in = matches!(step, Ok(ServerStep::Authenticated(_)));
+        let success = is_signed_in.then(|| replies.pop()).flatten();
         for reply in replies.drain(..) {
             hop.seal(&reply)?;
         }
@@ -166,8 +208,8 @@ async fn sign_in(
             ServerStep::Continue => {}
             ServerStep::Refused(failure) => report_failure(worker, client, &failure),
             ServerStep::Authenticated(authenticated) => {
-                hop.sent().await;
-                return Ok(*authenticated);
+                let success = success.expect("who is signed in is to be told so");
+                return Ok((*authenticated, success));
             }
         }
     }

@@ -4,6 +4,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
+use crate::dialling::SourcePool;
+
 /// Settings of a data plane.
 #[derive(Debug, Clone)]
 pub struct ProxyConfig {
@@ -35,6 +37,8 @@ pub struct ProxyConfig {
     /// Addresses from which targets see this data plane, to which upstream certificates are bound. `None` takes
     /// what the routing table says; an empty list binds them to no address, for a data plane behind NAT.
     pub source_addresses: Option<Vec<String>>,
+    /// Addresses of this machine from which targets are dialled, each user from one; without it the kernel chooses.
+    pub source_pool: Option<SourcePool>,
     /// Admission of upstream handshakes.
     pub pace: weir_pace::Config,
 }
@@ -58,6 +62,7 @@ impl ProxyConfig {
             handshake_timeout: Duration::from_secs(20),
             flush_interval: Duration::from_millis(250),
             source_addresses: None,
+            source_pool: None,
             pace: weir_pace::Config::default(),
         }
     }

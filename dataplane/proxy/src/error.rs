@@ -1,6 +1,10 @@
 //! Why a data plane does not start.
 
-use std::{io, net::SocketAddr, path::PathBuf};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 /// What stopped a data plane at its start, in words for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -10,6 +14,17 @@ pub enum StartError {
     Listen {
         /// The address asked for.
         address: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// An address of the pool is not this machine's.
+    #[error(
+        "cannot dial from {address}, which the pool of source addresses names: {source}; give it to this machine (ip addr \
+         add {address} dev …; for a whole prefix, ip route add local PREFIX dev lo) or take it out of the pool"
+    )]
+    Source {
+        /// The address.
+        address: IpAddr,
         /// What the kernel said.
         source: io::Error,
     },

@@ -20,6 +20,7 @@ mod buffer;
 mod client;
 mod clock;
 mod config;
+mod dialling;
 mod error;
 mod hop_stream;
 mod identity;
@@ -54,6 +55,7 @@ use weir_api::ControlPlane;
 use weir_ssh::TransportConfig;
 
 pub use config::{IoMode, ProxyConfig};
+pub use dialling::{SourceBy, SourcePool};
 pub use error::StartError;
 
 use crate::{
@@ -93,13 +95,20 @@ impl DataPlane {
         }
         let store = LocalFileSystem::new_with_prefix(&config.recordings)
             .map_err(|e| StartError::Recorder(e.to_string()))?;
+        if let Some((address, source)) = config.source_pool.as_ref().and_then(SourcePool::unusable) {
+            return Err(StartError::Source { address, source });
+        }
+        let view = Arc::new(ArcSwap::from_pointee(view));
+        let alert = audit::ban_alert(Arc::clone(&control), Arc::clone(&view));
+        let pacing = Pacing::start(config.pace.clone(), alert).map_err(StartError::Worker)?;
+        pacing.follow_view(&view);
         let recorder = recorder::start(&config, io, Arc::new(store), Arc::clone(&control))?;
         let shared = Arc::new(Shared {
             clock: Clock::start(),
-            view: ArcSwap::from_pointee(view),
+            view,
             host_keys: ArcSwap::from_pointee(Arc::clone(&certified.host_keys)),
             recorder,
-            pacing: Pacing::new(config.pace.clone()),
+            pacing,
             resolver: Resolver::new(),
             toward_clients: Arc::new(TransportConfig::server()),
             toward_targets: Arc::new(TransportConfig::client()),
@@ -170,6 +179,8 @@ fn follow(shared: &Arc<Shared>) {
                 Arc::clone(&view)
             }
         });
+        // Whichever of two comes last finds the newer view.
+        shared.pacing.follow_view(&shared.view);
         info!(revision, "policy updated");
     }));
 }

@@ -15,12 +15,16 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use futures_channel::oneshot;
 use tracing::{info, warn};
 use weir_crypto::random::{PooledRandom, Random};
 use weir_pace::{
-    Admission, BanAlert, Config, Event, Explanation, Next, Outcome, Pacer, Request, Ticket, Timestamp,
+    Admission, BanAlert, Config, Event, Explanation, Hint, Next, Outcome, Pacer, Request, TargetId, Ticket,
+    Timestamp,
 };
+
+use crate::view::View;
 
 /// Admission of upstream handshakes, one view of each target for all cores. Dropped, it lets nobody wait any longer.
 #[derive(Debug)]
@@ -37,6 +41,8 @@ struct Inner {
 struct State {
     pacer: Pacer,
     waiting: HashMap<Ticket, oneshot::Sender<Result<(), Explanation>>>,
+    /// What the pacer has been told beforehand.
+    hints: HashMap<TargetId, Hint>,
     random: PooledRandom,
     /// Until when the timekeeper sleeps; `None`: until it is rung for.
     sleeps_until: Option<Timestamp>,
@@ -67,6 +73,7 @@ impl Pacing {
             state: Mutex::new(State {
                 pacer: Pacer::new(config),
                 waiting: HashMap::new(),
+                hints: HashMap::new(),
                 random: PooledRandom::default(),
                 sleeps_until: None,
                 on_alert,
@@ -81,30 +88,37 @@ impl Pacing {
         Ok(Self(inner))
     }
 
-    /// Waits until a handshake may start. Dropping the future leaves the queue.
-    pub(crate) async fn admit(&self, request: &Request<'_>) -> Result<Turn, Explanation> {
+    /// Asks for a handshake.
+    pub(crate) fn admit(&self, request: &Request<'_>) -> Result<Place, Explanation> {
         let inner = &self.0;
-        let (ticket, admitted) = {
-            let mut state = inner.lock();
-            let State { pacer, random, .. } = &mut *state;
-            let admission = pacer.request(inner.now(), request, &mut || number(random));
-            let answer = match admission {
-                Admission::Admitted(ticket) => Ok((ticket, None)),
-                Admission::Queued { ticket, .. } => Ok((ticket, Some(state.wait(ticket)))),
-                Admission::Refused(explanation) => Err(explanation),
-            };
-            inner.settle(state);
-            answer?
+        let mut state = inner.lock();
+        let State { pacer, random, .. } = &mut *state;
+        let admission = pacer.request(inner.now(), request, &mut || number(random));
+        let answer = match admission {
+            Admission::Admitted(ticket) => Ok(Place::Admitted(Turn::of(inner, ticket))),
+            Admission::Queued { ticket, .. } => Ok(Place::Queued(Waiting {
+                admitted: state.wait(ticket),
+                turn: Turn::of(inner, ticket),
+            })),
+            Admission::Refused(explanation) => Err(explanation),
         };
-        let turn = Turn {
-            inner: Arc::clone(inner),
-            ticket,
-            is_over: false,
-        };
-        match admitted {
-            None => Ok(turn),
-            Some(admitted) => turn.wait(admitted).await,
-        }
+        inner.settle(state);
+        answer
+    }
+
+    /// Goes by what the control plane knows now: how many data planes share the targets, and what is known of them beforehand.
+    pub(crate) fn follow_view(&self, view: &ArcSwap<View>) {
+        let mut state = self.0.lock();
+        // Looked at under the lock, so that of two who follow the last one has the newest.
+        let view = view.load();
+        state.follow(self.0.now(), view.settings.live_data_planes, &view.pacing_hints);
+        self.0.settle(state);
+    }
+
+    /// Looks at what the pacer knows, at its present time.
+    pub(crate) fn look<R>(&self, look: impl FnOnce(&Pacer, Timestamp) -> R) -> R {
+        let state = self.0.lock();
+        look(&state.pacer, self.0.now())
     }
 }
 
@@ -201,6 +215,25 @@ enum Reported {
 }
 
 impl State {
+    fn follow(&mut self, now: Timestamp, planes: u32, hints: &HashMap<TargetId, Hint>) {
+        let (pacer, random) = (&mut self.pacer, &mut self.random);
+        let rng = &mut || number(random);
+        pacer.set_planes(now, planes, rng);
+        self.hints.retain(|target, _| {
+            let stays = hints.contains_key(target);
+            if !stays {
+                pacer.set_hint(now, target, None, rng);
+            }
+            stays
+        });
+        for (target, hint) in hints {
+            if self.hints.get(target) != Some(hint) {
+                pacer.set_hint(now, target, Some(hint.clone()), rng);
+                self.hints.insert(target.clone(), hint.clone());
+            }
+        }
+    }
+
     fn wait(&mut self, ticket: Ticket) -> oneshot::Receiver<Result<(), Explanation>> {
         let (sender, receiver) = oneshot::channel();
         // After the end the channel is closed at once.
@@ -225,7 +258,9 @@ impl State {
                     warn!(target = &*alert.target, "{alert}");
                     (self.on_alert)(&alert);
                 }
-                Event::BanOver { target, .. } => info!(target = &*target, "the target lets this proxy in again"),
+                Event::BanOver { target, .. } => {
+                    info!(target = &*target, "the target lets this proxy in again")
+                }
             }
         }
         told
@@ -236,6 +271,40 @@ fn number(random: &mut PooledRandom) -> u64 {
     let mut bytes = [0; 8];
     random.fill(&mut bytes);
     u64::from_ne_bytes(bytes)
+}
+
+/// The answer to [`Pacing::admit`].
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// At once.
+    Admitted(Turn),
+    /// Later.
+    Queued(Waiting),
+}
+
+/// A place in the queue. Dropped, it is left.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    turn: Turn,
+    admitted: oneshot::Receiver<Result<(), Explanation>>,
+}
+
+impl Waiting {
+    /// Waits for the turn.
+    pub(crate) async fn admitted(&mut self) -> Result<(), Explanation> {
+        self.turn.wait(&mut self.admitted).await
+    }
+
+    /// What it is that has to be waited for; nothing if the wait is just over.
+    pub(crate) fn explanation(&self) -> Option<Explanation> {
+        let inner = &self.turn.inner;
+        inner.lock().pacer.explain(inner.now(), self.turn.ticket)
+    }
+
+    /// The turn has come.
+    pub(crate) fn into_turn(self) -> Turn {
+        self.turn
+    }
 }
 
 /// The right to one handshake with a target. Dropped, nothing was dialled.
@@ -256,12 +325,29 @@ pub(crate) enum NoTurn {
 }
 
 impl Turn {
+    fn of(inner: &Arc<Inner>, ticket: Ticket) -> Self {
+        Self {
+            inner: Arc::clone(inner),
+            ticket,
+            is_over: false,
+        }
+    }
+
     /// The handshake failed. Waits for another turn, where one promises better.
-    pub(crate) async fn again(self, outcome: Outcome) -> Result<Turn, NoTurn> {
+    pub(crate) async fn again(mut self, outcome: Outcome) -> Result<Turn, NoTurn> {
         match self.inner.report(self.ticket, outcome) {
-            Reported::Wait(admitted) => self.wait(admitted).await.map_err(NoTurn::PacedOut),
-            Reported::Done => Err(self.over(NoTurn::Pointless)),
-            Reported::GiveUp(explanation) => Err(self.over(NoTurn::PacedOut(explanation))),
+            Reported::Wait(mut admitted) => {
+                self.wait(&mut admitted).await.map_err(NoTurn::PacedOut)?;
+                Ok(self)
+            }
+            Reported::Done => {
+                self.is_over = true;
+                Err(NoTurn::Pointless)
+            }
+            Reported::GiveUp(explanation) => {
+                self.is_over = true;
+                Err(NoTurn::PacedOut(explanation))
+            }
         }
     }
 
@@ -281,19 +367,20 @@ impl Turn {
         drop(self.inner.report(self.ticket, outcome));
     }
 
-    async fn wait(self, admitted: oneshot::Receiver<Result<(), Explanation>>) -> Result<Turn, Explanation> {
+    async fn wait(
+        &mut self,
+        admitted: &mut oneshot::Receiver<Result<(), Explanation>>,
+    ) -> Result<(), Explanation> {
         match admitted.await {
-            Ok(Ok(())) => Ok(self),
-            Ok(Err(explanation)) => Err(self.over(explanation)),
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(explanation)) => {
+                // The pacer has forgotten the ticket.
+                self.is_over = true;
+                Err(explanation)
+            }
             // The data plane ends: nothing is told any more, to nobody.
             Err(oneshot::Canceled) => std::future::pending().await,
         }
-    }
-
-    /// The pacer has forgotten the ticket.
-    fn over<T>(mut self, answer: T) -> T {
-        self.is_over = true;
-        answer
     }
 }
 
@@ -321,7 +408,7 @@ impl Slot {
 
 #[cfg(test)]
 mod tests {
-    use weir_pace::{Credential, End, Priority, TargetId, UserId};
+    use weir_pace::{Credential, End, Hindrance, Priority, UserId};
 
     use super::*;
     use crate::testing::run;
@@ -337,7 +424,7 @@ mod tests {
         Arc::new(Pacing::start(config, Box::new(|_| {})).unwrap())
     }
 
-    async fn admit(pacing: &Pacing) -> Result<Turn, Explanation> {
+    fn ask(pacing: &Pacing) -> Result<Place, Explanation> {
         let (target, user) = (TargetId::from("a:22"), UserId::from("alice"));
         let request = Request {
             target: &target,
@@ -346,7 +433,17 @@ mod tests {
             priority: Priority::Interactive,
             credential: Credential(1),
         };
-        pacing.admit(&request).await
+        pacing.admit(&request)
+    }
+
+    async fn admit(pacing: &Pacing) -> Result<Turn, Explanation> {
+        match ask(pacing)? {
+            Place::Admitted(turn) => Ok(turn),
+            Place::Queued(mut waiting) => {
+                waiting.admitted().await?;
+                Ok(waiting.into_turn())
+            }
+        }
     }
 
     fn waiting(pacing: &Pacing) -> usize {
@@ -407,6 +504,44 @@ mod tests {
             drop(admit(&pacing).await.unwrap());
             assert_eq!(waiting(&pacing), 0);
         });
+    }
+
+    #[test]
+    fn who_waits_can_ask_why() {
+        let pacing = pacing(Duration::from_secs(20), 10);
+        let Ok(Place::Admitted(turn)) = ask(&pacing) else {
+            panic!("nobody else is there")
+        };
+        let Ok(Place::Queued(waiting)) = ask(&pacing) else {
+            panic!("one is there")
+        };
+        let why = waiting.explanation().unwrap();
+        assert_eq!(
+            (why.end, why.hindrance, why.ahead),
+            (End::NotYet, Hindrance::Slow, 0)
+        );
+        drop(turn);
+        assert_eq!(waiting.explanation(), None, "it is its turn");
+    }
+
+    #[test]
+    fn hints_come_and_go() {
+        let pacing = pacing(Duration::from_secs(20), 10);
+        let target = TargetId::from("a:22");
+        let share = |pacing: &Pacing| pacing.look(|pacer, now| pacer.snapshot(now, &target).unwrap().share);
+        let Ok(Place::Admitted(_turn)) = ask(&pacing) else {
+            panic!("nobody else is there")
+        };
+        assert!((share(&pacing) - 1.0).abs() < 1e-9);
+        let hint = Hint {
+            max_startups: weir_pace::MaxStartups::parse("11"),
+            ..Hint::default()
+        };
+        let follow = |planes, hints| pacing.0.lock().follow(pacing.0.now(), planes, &hints);
+        follow(2, HashMap::from([(target.clone(), hint)]));
+        assert!((share(&pacing) - 5.0).abs() < 1e-9);
+        follow(1, HashMap::new());
+        assert!((share(&pacing) - 1.0).abs() < 1e-9);
     }
 
     #[test]

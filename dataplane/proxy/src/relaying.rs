@@ -333,7 +333,7 @@ impl Relaying {
             && let Some(slot) = state.slot.take()
         {
             // The first packet after authentication: sshd no longer counts this connection.
-            slot.authenticated();
+            slot.counted();
         }
         let State {
             relay,
@@ -403,13 +403,8 @@ impl Relaying {
         }
     }
 
-    /// Gives the handshake's slot back if the target stays silent, and exchanges keys when it is time.
+    /// Exchanges keys when it is time.
     async fn keep_time(&self, alarm: &Alarm) -> RelayEnd {
-        // OpenSSH frees its own slot within 20 ms after success.
-        alarm.after(Duration::from_millis(50)).await;
-        if let Some(slot) = self.state.borrow_mut().slot.take() {
-            slot.authenticated();
-        }
         loop {
             // An exchange that begins has a deadline, and one that ends leaves keys whose age counts.
             let exchange = self.exchanges.notified();

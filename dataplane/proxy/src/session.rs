@@ -14,7 +14,7 @@ use weir_ssh::auth::server::Authenticated;
 use crate::{
     access::Access,
     audit::Subject,
-    client::Client,
+    client::{Client, Doorstep},
     clock::Clock,
     hop_stream::HopEnd,
     receive::Received,
@@ -79,6 +79,7 @@ pub(crate) async fn begin(worker: &Rc<Worker>, client: Box<Client>) -> Option<Bo
         mut received,
         address,
         authenticated,
+        success,
     } = *client;
     let (login, node) =
         weir_policy::split_user_name(authenticated.user()).unwrap_or((authenticated.user(), ""));
@@ -94,8 +95,9 @@ pub(crate) async fn begin(worker: &Rc<Worker>, client: Box<Client>) -> Option<Bo
     };
     let answers_ping = client.hop(|hop| hop.peer_extensions().ping);
     let mut relay = Relay::new(answers_ping);
+    let doorstep = Doorstep::new(&client, success);
     let opened = {
-        let opening = std::pin::pin!(open(worker, &subject, &authenticated));
+        let opening = std::pin::pin!(open(worker, &subject, &authenticated, &doorstep));
         let gone = std::pin::pin!(client.gone(&mut received));
         match select(opening, gone).await {
             Either::Left((opened, _)) => opened,
@@ -106,6 +108,8 @@ pub(crate) async fn begin(worker: &Rc<Worker>, client: Box<Client>) -> Option<Bo
             }
         }
     };
+    // Whoever is refused is let in to be told why.
+    doorstep.let_in();
     match opened {
         Ok(Opened {
             subject,
@@ -167,6 +171,7 @@ async fn open(
     worker: &Rc<Worker>,
     subject: &Subject,
     authenticated: &Authenticated,
+    doorstep: &Doorstep<'_>,
 ) -> Result<Opened, Rejection> {
     let view = worker.shared.view.load_full();
     let Some((login, target)) = weir_policy::split_user_name(authenticated.user()) else {
@@ -188,13 +193,15 @@ async fn open(
         ..subject.clone()
     };
     let route = Route {
+        worker,
         subject: &subject,
         authenticated,
         view: &view,
         node,
         login: weir_policy::styled_login(authenticated.user()).unwrap_or(login),
+        priority: access.priority(),
     };
-    let upstream = route.open(worker).await?;
+    let upstream = route.open(doorstep).await?;
     // The recording is opened before the first byte of the session passes.
     let log = SessionLog::begin(worker, &subject, &view, node, access.record())
         .map_err(|e| Rejection::Recording(e.to_string()))?;

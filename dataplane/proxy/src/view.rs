@@ -2,7 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use weir_api::dataplane::{Settings, Snapshot};
+use weir_api::dataplane::{PacingHint, Settings, Snapshot};
+use weir_pace::{Hint, MaxStartups, TargetId};
 use weir_policy::{Node, PolicySet, User};
 use weir_record::{KeyError, Recipients};
 
@@ -18,6 +19,10 @@ pub(crate) struct View {
     host_cas: Vec<Vec<u8>>,
     /// By node id; most nodes have none.
     pinned_host_keys: HashMap<String, Vec<Vec<u8>>>,
+    /// By user's name; most users have none.
+    traits: HashMap<String, HashMap<String, String>>,
+    /// What is known of targets beforehand; of most, nothing.
+    pub(crate) pacing_hints: HashMap<TargetId, Hint>,
 }
 
 impl View {
@@ -69,6 +74,21 @@ impl View {
             pinned_host_keys: pinned
                 .map(|node| (node.id.clone(), node.pinned_host_keys.clone()))
                 .collect(),
+            traits: snapshot
+                .users
+                .iter()
+                .filter(|user| !user.traits.is_empty())
+                .map(|user| {
+                    let traits = user.traits.iter();
+                    let traits = traits.map(|(name, value)| (name.clone(), value.clone()));
+                    (user.name.clone(), traits.collect())
+                })
+                .collect(),
+            pacing_hints: snapshot
+                .nodes
+                .iter()
+                .filter_map(|node| Some((TargetId::from(&*node.address), pacing_hint(node.pacing.as_ref()?))))
+                .collect(),
         }
     }
 
@@ -82,5 +102,20 @@ impl View {
 
     pub(crate) fn pinned_host_keys(&self, node: &Node) -> Option<&[Vec<u8>]> {
         self.pinned_host_keys.get(&*node.id).map(Vec::as_slice)
+    }
+
+    pub(crate) fn user_trait(&self, user: &str, name: &str) -> Option<&str> {
+        self.traits.get(user)?.get(name).map(String::as_str)
+    }
+}
+
+/// What is unreadable is not known: the control plane has checked it, and a pacer without a hint is careful.
+fn pacing_hint(hint: &PacingHint) -> Hint {
+    let limit = |number: u32| Some(number).filter(|number| *number > 0);
+    Hint {
+        max_startups: MaxStartups::parse(&hint.max_startups),
+        per_source_max_startups: limit(hint.per_source_max_startups),
+        window: limit(hint.max_handshakes),
+        no_penalties: hint.no_penalties,
     }
 }

@@ -17,7 +17,7 @@ mod request;
 pub mod server;
 
 use crate::error::{DisconnectReason, Fault};
-use crate::wire::WireError;
+use crate::wire::{WireError, Writer, msg};
 
 pub use proof::{Proof, ProofCheck, ProofError, SignedRequest, verify_proof};
 pub use request::{Method, PublicKeyRequest, UserauthRequest};
@@ -39,6 +39,16 @@ pub const MAX_USER_LEN: usize = 600;
 
 /// Payloads to be sealed, in order.
 pub type Replies = Vec<Vec<u8>>;
+
+/// A USERAUTH_BANNER, without a language (RFC 4252 §5.4): lines that the client shows its user, each ended by a line feed. A
+/// server may send it until it says that authentication was successful.
+#[must_use]
+pub fn banner(text: &str) -> Vec<u8> {
+    let mut payload = vec![msg::USERAUTH_BANNER];
+    payload.put_string(text);
+    payload.put_string("");
+    payload
+}
 
 /// Why authentication cannot go on; the connection ends.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -4,7 +4,7 @@ use core::net::IpAddr;
 
 use super::proof::{UserNotVerified, certified_algorithm, check_verification};
 use super::request::{Method, PublicKeyRequest, Signature, UserauthRequest};
-use super::{AuthError, CONNECTION_SERVICE, PUBLICKEY, Replies, SignedRequest, USERAUTH_SERVICE};
+use super::{AuthError, CONNECTION_SERVICE, PUBLICKEY, Replies, SignedRequest, USERAUTH_SERVICE, banner};
 use crate::certificate::{Certificate, CertificateError, UserCertificate};
 use crate::key::{KeyType, PublicKey, SignatureError, fingerprint_sha256, printable};
 use crate::wire::{Reader, Writer, msg};
@@ -258,8 +258,8 @@ impl ServerAuth {
             .requests_left
             .checked_sub(1)
             .ok_or(AuthError::TooManyFailures { last: None })?;
-        if let Some(banner) = self.banner.take() {
-            replies.push(banner_message(&banner));
+        if let Some(text) = self.banner.take() {
+            replies.push(banner(&text));
         }
         let failure = match request.method {
             // RFC 4252 §5.2: the first `none` asks for the methods; whoever goes on asking is guessing.
@@ -364,7 +364,7 @@ impl ServerAuth {
         // certificate deserves to know; RFC 4252 §5.4 allows a banner at any time before success.
         if failure.why.concerns_own_certificate() && !self.explained {
             self.explained = true;
-            replies.push(banner_message(&format!("{}\n", failure.why)));
+            replies.push(banner(&format!("{}\n", failure.why)));
         }
         if self.tries_left == 0 {
             return Err(AuthError::TooManyFailures {
@@ -422,14 +422,6 @@ fn pk_ok_message(offered: &PublicKeyRequest<'_>) -> Vec<u8> {
     let mut payload = vec![msg::USERAUTH_PK_OK];
     payload.put_string(offered.algorithm);
     payload.put_string(offered.key);
-    payload
-}
-
-/// RFC 4252 §5.4, without a language.
-fn banner_message(text: &str) -> Vec<u8> {
-    let mut payload = vec![msg::USERAUTH_BANNER];
-    payload.put_string(text);
-    payload.put_string("");
     payload
 }
 
