@@ -10,6 +10,7 @@ use serde::de::{self, Deserializer};
 use weir_proxy::IoMode;
 
 use crate::failure::usage;
+use crate::files::unreadable;
 
 /// The sample, printed by `weir up --print-config`.
 pub(crate) const SAMPLE: &str = include_str!("../weir.toml");
@@ -113,8 +114,7 @@ impl Configuration {
         let Some(path) = path else {
             return Ok(Self::default());
         };
-        let text = fs::read_to_string(path)
-            .map_err(|error| usage(format!("{} cannot be read: {error}", path.display())))?;
+        let text = fs::read_to_string(path).map_err(|error| usage(unreadable(path, &error)))?;
         Self::parse(&text).map_err(|text| usage(format!("{}: {text}", path.display())))
     }
 

@@ -123,9 +123,29 @@ pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
+/// The text of a file, or of standard input where `path` is `-`.
+pub(crate) fn read_text(path: &Path) -> anyhow::Result<String> {
+    if path.as_os_str() == "-" {
+        return io::read_to_string(io::stdin()).context("standard input cannot be read");
+    }
+    fs::read_to_string(path).map_err(|error| anyhow::anyhow!(unreadable(path, &error)))
+}
+
+/// Why a file cannot be read, and what to do.
+pub(crate) fn unreadable(path: &Path, error: &io::Error) -> String {
+    let advice = match error.kind() {
+        io::ErrorKind::NotFound => "name a file that exists",
+        io::ErrorKind::PermissionDenied => "become a user who may read it, or let this one",
+        io::ErrorKind::IsADirectory => "name a file in it",
+        io::ErrorKind::InvalidData => "name a file of text",
+        _ => "see to what it lies on, or name another file",
+    };
+    format!("{} cannot be read: {error}: {advice}", path.display())
+}
+
 /// The one public key in a file of the format that `ssh-keygen` writes.
 pub(crate) fn read_public_key(path: &Path) -> anyhow::Result<String> {
-    let text = fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
+    let text = fs::read_to_string(path).map_err(|error| anyhow::anyhow!(unreadable(path, &error)))?;
     if text.contains("PRIVATE KEY-----") {
         return Err(crate::failure::usage(format!(
             "got a private key in {} while expecting a public one: give {}.pub",
@@ -183,6 +203,26 @@ mod tests {
         file.write_all(b"half").unwrap();
         drop(file);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_says_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = |path: &Path| read_text(path).unwrap_err().to_string();
+        let missing = text(&dir.path().join("x"));
+        assert!(
+            missing.contains("/x cannot be read: No such file")
+                && missing.ends_with(": name a file that exists"),
+            "{missing}"
+        );
+        assert!(text(dir.path()).ends_with(": name a file in it"));
+        let binary = dir.path().join("binary");
+        fs::write(&binary, [0xff]).unwrap();
+        assert!(text(&binary).ends_with(": name a file of text"));
+        assert_eq!(
+            read_public_key(&dir.path().join("x")).unwrap_err().to_string(),
+            missing
+        );
     }
 
     #[test]

@@ -241,7 +241,10 @@ async fn users_are_added_listed_signed_and_removed() {
     let again = admin.add_user(user("alice")).await.unwrap_err();
     assert_eq!(
         (again.code(), again.message()),
-        (Code::AlreadyExists, "user \"alice\" exists already")
+        (
+            Code::AlreadyExists,
+            "user \"alice\" exists already: choose another name, or remove it first with weir users rm alice"
+        )
     );
     let wrong = AddUserRequest {
         roles: vec!["admins".to_owned()],
@@ -394,9 +397,13 @@ async fn nodes_are_added_listed_and_removed_by_name_or_id() {
     );
 
     // Names are the same whatever their case, since that is how they are looked up.
-    assert_eq!(
-        admin.add_node(node("WEB1")).await.unwrap_err().code(),
-        Code::AlreadyExists
+    let again = admin.add_node(node("WEB1")).await.unwrap_err();
+    assert_eq!(again.code(), Code::AlreadyExists);
+    assert!(
+        again
+            .message()
+            .starts_with("node \"web1\" exists already: choose another name, "),
+        "{again}"
     );
     for wrong in [
         node("web 1"),
@@ -507,7 +514,10 @@ async fn what_a_node_takes_is_told_at_its_registration_and_replaced_later() {
         max_startups: "30:200:400".to_owned(),
         ..PacingHint::default()
     };
-    let refusal = admin.tune_node(tune("web1", Some(wrong.clone()))).await.unwrap_err();
+    let refusal = admin
+        .tune_node(tune("web1", Some(wrong.clone())))
+        .await
+        .unwrap_err();
     assert_eq!(refusal.code(), Code::InvalidArgument);
     assert!(refusal.message().contains("start:rate:full"), "{refusal}");
     let request = AddNodeRequest {
@@ -524,7 +534,11 @@ async fn what_a_node_takes_is_told_at_its_registration_and_replaced_later() {
 
     // A hint that says nothing is the same as none.
     for nothing in [None, Some(PacingHint::default())] {
-        let forgotten = admin.tune_node(tune(&added.id, nothing)).await.unwrap().into_inner();
+        let forgotten = admin
+            .tune_node(tune(&added.id, nothing))
+            .await
+            .unwrap()
+            .into_inner();
         assert_eq!(forgotten.node.unwrap().pacing, None);
     }
     let tunes = ListAuditEventsRequest {

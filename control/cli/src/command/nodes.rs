@@ -38,6 +38,7 @@ pub(crate) fn run(data: &Path, command: Nodes) -> anyhow::Result<()> {
                     .iter()
                     .map(|file| read_public_key(file))
                     .collect::<Result<_, _>>()?,
+                pacing: None,
             };
             converse(async { connect(data).await?.add_node(request).await.map_err(refusal) })?;
             Ok(())

@@ -1,10 +1,8 @@
 //! `weir roles`: what users may do, and where.
 
-use std::fs;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::Path;
 
-use anyhow::Context;
 use serde::Serialize;
 use weir_api::admin::{GetRoleRequest, ListRolesRequest, PutRoleRequest, RemoveRoleRequest};
 
@@ -12,6 +10,7 @@ use super::list;
 use crate::arguments::Roles;
 use crate::client::{connect, converse};
 use crate::failure::refusal;
+use crate::files::read_text;
 use crate::output::stdout;
 
 /// One row of `weir roles ls --json`.
@@ -63,11 +62,7 @@ pub(crate) fn run(data: &Path, command: Roles) -> anyhow::Result<()> {
             Ok(out.flush()?)
         }
         Roles::Put { file } => {
-            let document = if file.as_os_str() == "-" {
-                io::read_to_string(io::stdin()).context("standard input cannot be read")?
-            } else {
-                fs::read_to_string(&file).with_context(|| format!("{} cannot be read", file.display()))?
-            };
+            let document = read_text(&file)?;
             converse(async {
                 let request = PutRoleRequest {
                     document,

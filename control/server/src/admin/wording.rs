@@ -2,7 +2,7 @@
 
 use tonic::{Code, Status};
 use weir_ssh::key::PublicKey;
-use weir_store::StoreError;
+use weir_store::{Kind, StoreError};
 
 use crate::error::OpenError;
 use crate::state::ChangeError;
@@ -32,7 +32,21 @@ pub(super) fn store_status(error: StoreError) -> Status {
     if code == Code::Internal {
         tracing::error!(%error, "store");
     }
-    Status::new(code, error.to_string())
+    Status::new(code, format!("{error}{}", advice(&error)))
+}
+
+/// What an administrator can do about a clash, where the store does not say so itself.
+fn advice(error: &StoreError) -> String {
+    match error {
+        StoreError::AlreadyExists { kind, name } => match kind {
+            Kind::User => format!(": choose another name, or remove it first with weir users rm {name}"),
+            Kind::Node => format!(
+                ": choose another name, remove it first with weir nodes rm {name}, or change what it takes with weir nodes tune {name}"
+            ),
+            _ => String::new(),
+        },
+        _ => String::new(),
+    }
 }
 
 fn damaged_status(error: &OpenError) -> Status {
@@ -77,7 +91,8 @@ fn word(what: &str, word: &str, punctuation: &str) -> Result<(), Status> {
 pub(super) fn address(text: &str) -> Result<String, Status> {
     let refused = || {
         Status::invalid_argument(format!(
-            "got address {text:?} while expecting host:port, or [address]:port for IPv6"
+            "got address {text:?} while expecting a host name or address, with or without :port from 1 to 65535; \
+             [address]:port for IPv6"
         ))
     };
     let (host, port) = match text.strip_prefix('[') {
@@ -98,16 +113,34 @@ pub(super) fn address(text: &str) -> Result<String, Status> {
         .and_then(|port| port.parse().ok())
         .filter(|port| *port > 0)
         .ok_or_else(refused)?;
-    let named = host.starts_with('[')
-        || (!host.is_empty()
-            && host
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte)));
-    if named {
+    if host.starts_with('[') || is_host(&host) {
         Ok(format!("{host}:{port}"))
     } else {
         Err(refused())
     }
+}
+
+/// A name that a resolver can be asked for, or an IPv4 address.
+fn is_host(host: &str) -> bool {
+    // RFC 1123 §2.1: "If a dotted-decimal number can be entered without such identifying delimiters, then a full
+    // syntactic check must be made, because a segment of a host domain name is now allowed to begin with a digit".
+    // Which is told by the last label: no top-level domain is a number.
+    let name = host.strip_suffix('.').unwrap_or(host);
+    let last = name.rsplit('.').next().unwrap_or_default();
+    if last.bytes().all(|byte| byte.is_ascii_digit()) {
+        return host.parse::<std::net::Ipv4Addr>().is_ok();
+    }
+    host.len() <= NAME_LENGTH_LIMIT && name.split('.').all(is_label)
+}
+
+fn is_label(label: &str) -> bool {
+    // RFC 1035 §2.3.4: "labels: 63 octets or less".
+    (1..=63).contains(&label.len())
+        && !label.starts_with('-')
+        && !label.ends_with('-')
+        && label
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }
 
 /// A public key in OpenSSH's one-line form.
@@ -134,6 +167,11 @@ mod tests {
         assert_eq!(address("10.0.0.1").unwrap(), "10.0.0.1:22");
         assert_eq!(address("[fe80::1]:2222").unwrap(), "[fe80::1]:2222");
         assert_eq!(address("[::1]").unwrap(), "[::1]:22");
+        assert_eq!(address("web1.example.").unwrap(), "web1.example.:22");
+        assert_eq!(address("3com_x.example:65535").unwrap(), "3com_x.example:65535");
+        let long = format!("{0}.{0}.{0}.{0}", "a".repeat(63));
+        assert_eq!(address(&long).unwrap(), format!("{long}:22"));
+        address(&format!("{long}.a")).unwrap_err();
         for wrong in [
             "",
             ":22",
@@ -144,12 +182,28 @@ mod tests {
             "[web1]:22",
             "[::1]x",
             "a b:22",
+            "web1:+",
+            "web1:-1",
+            "web1:65536",
+            "web1:22:22",
+            "root@web1",
+            "ssh://web1:22",
+            "-web1",
+            "web1-.example",
+            "web1..example",
+            ".",
+            "1.2.3",
+            "10.0.0.256:22",
+            "10.0.0.1.:22",
+            "22",
+            "[::1]:",
+            "[::1:22",
         ] {
             assert!(
                 address(wrong)
                     .unwrap_err()
                     .message()
-                    .contains("expecting host:port"),
+                    .contains("expecting a host name or address"),
                 "{wrong}"
             );
         }
