@@ -2,12 +2,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::dataplane::{
-    AuditEvent, HostCertificate, HostCertificateRequest, SessionRecord, Snapshot, UpstreamCertificate,
-    UpstreamCertificateRequest,
+    AuditEvent, HostCertificate, HostCertificateRequest, PacingQuery, SessionRecord, Snapshot, TargetPacing,
+    UpstreamCertificate, UpstreamCertificateRequest,
 };
 
 /// A future that any runtime can poll: whoever completes it does so on threads of its own.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;
+
+/// Answers how a data plane paces its handshakes.
+pub type Inspect = Box<dyn Fn(&PacingQuery) -> Vec<TargetPacing> + Send + Sync>;
 
 /// What a data plane asks of the control plane.
 ///
@@ -60,6 +63,13 @@ pub trait ControlPlane: Send + Sync + 'static {
     /// Calls `listener` with the new revision whenever the snapshot has been replaced, from a thread of the
     /// implementation's own; the listener must not block.
     fn on_change(&self, listener: Box<dyn Fn(u64) + Send + Sync>);
+
+    /// Says once, at the start of the data plane, whom to ask how it paces its handshakes. Who says so last is asked.
+    ///
+    /// `inspect` is called when an administrator wants to know, from threads of the implementation's own, possibly several at
+    /// once, and up to the end of the control plane. It may take a lock that is held for short, and must not wait for I/O. Targets
+    /// that the data plane does not remember are left out of its answer.
+    fn on_inspect(&self, inspect: Inspect);
 }
 
 /// Why the control plane gave no answer, by who must act.

@@ -23,11 +23,12 @@ use tonic::{Request, Response, Status};
 use weir_api::admin::admin_server::{Admin, AdminServer};
 use weir_api::admin::{
     AddNodeRequest, AddUserRequest, ExportCaReply, ExportCaRequest, GetRoleRequest, ListAuditEventsReply,
-    ListAuditEventsRequest, ListNodesReply, ListNodesRequest, ListRolesReply, ListRolesRequest,
-    ListSessionsReply, ListSessionsRequest, ListUsersReply, ListUsersRequest, NodeEntry, PutRoleRequest,
-    ReadRecordingReply, ReadRecordingRequest, RemoveNodeReply, RemoveNodeRequest, RemoveRoleReply,
-    RemoveRoleRequest, RemoveUserReply, RemoveUserRequest, RoleEntry, SignHostReply, SignHostRequest,
-    SignUserReply, SignUserRequest, StatusReply, StatusRequest, TuneNodeRequest, UserEntry,
+    ListAuditEventsRequest, ListNodesReply, ListNodesRequest, ListPacingReply, ListPacingRequest,
+    ListRolesReply, ListRolesRequest, ListSessionsReply, ListSessionsRequest, ListUsersReply,
+    ListUsersRequest, NodeEntry, PutRoleRequest, ReadRecordingReply, ReadRecordingRequest, RemoveNodeReply,
+    RemoveNodeRequest, RemoveRoleReply, RemoveRoleRequest, RemoveUserReply, RemoveUserRequest, RoleEntry,
+    SignHostReply, SignHostRequest, SignUserReply, SignUserRequest, StatusReply, StatusRequest,
+    TuneNodeRequest, UserEntry,
 };
 use weir_store::AuditEvent;
 
@@ -111,6 +112,15 @@ impl Admin for Service {
     async fn tune_node(&self, request: Request<TuneNodeRequest>) -> Result<Response<NodeEntry>, Status> {
         let caller = Caller::of(&request);
         nodes::tune(&self.shared, caller, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn list_pacing(
+        &self,
+        request: Request<ListPacingRequest>,
+    ) -> Result<Response<ListPacingReply>, Status> {
+        pacing::list(&self.shared, &request.into_inner())
             .await
             .map(Response::new)
     }

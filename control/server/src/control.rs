@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use object_store::ObjectStore;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
@@ -13,7 +14,7 @@ use weir_api::dataplane::{
     AuditEvent, HostCertificate, HostCertificateRequest, SessionRecord, Snapshot, UpstreamCertificate,
     UpstreamCertificateRequest,
 };
-use weir_api::{BoxFuture, ControlError, ControlPlane};
+use weir_api::{BoxFuture, ControlError, ControlPlane, Inspect};
 use weir_crypto::sign::PrivateKey;
 use weir_store::Session;
 
@@ -86,6 +87,8 @@ pub(crate) struct Shared {
     pub(crate) recordings: Recordings,
     /// Data planes that accept connections.
     pub(crate) data_planes: Mutex<Vec<DataPlane>>,
+    /// Whom to ask how the embedded data plane paces its handshakes.
+    pub(crate) inspect: ArcSwapOption<Inspect>,
     pub(crate) started_us: u64,
     /// With which the embedded data plane signs the ends of recordings.
     pub(crate) embedded_key: PrivateKey,
@@ -328,5 +331,9 @@ impl ControlPlane for InProcess {
 
     fn on_change(&self, listener: Box<dyn Fn(u64) + Send + Sync>) {
         self.shared.state.on_change(listener);
+    }
+
+    fn on_inspect(&self, inspect: Inspect) {
+        self.shared.inspect.store(Some(Arc::new(inspect)));
     }
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
+use arc_swap::ArcSwapOption;
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use weir_ca::KeyEncryptionKey;
@@ -116,6 +117,7 @@ impl Plan {
             journal,
             recordings: Recordings::new(self.recordings, identities),
             data_planes: Mutex::default(),
+            inspect: ArcSwapOption::empty(),
             started_us: now_us(),
             embedded_key,
             abandoned: Mutex::new(abandoned),

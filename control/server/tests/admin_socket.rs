@@ -14,11 +14,13 @@ use weir_api::admin::admin_client::AdminClient;
 use weir_api::admin::read_recording_reply::Part;
 use weir_api::admin::{
     AddNodeRequest, AddUserRequest, CaType, ExportCaRequest, GetRoleRequest, ListAuditEventsRequest,
-    ListNodesRequest, ListRolesRequest, ListSessionsRequest, ListUsersRequest, PutRoleRequest,
-    ReadRecordingRequest, RecordingHeader, RemoveNodeRequest, RemoveRoleRequest, RemoveUserRequest,
-    SignHostRequest, SignUserRequest, StatusRequest, TuneNodeRequest,
+    ListNodesRequest, ListPacingRequest, ListRolesRequest, ListSessionsRequest, ListUsersRequest,
+    PutRoleRequest, ReadRecordingRequest, RecordingHeader, RemoveNodeRequest, RemoveRoleRequest,
+    RemoveUserRequest, SignHostRequest, SignUserRequest, StatusRequest, TuneNodeRequest,
 };
-use weir_api::dataplane::{AuditEvent, PacingHint, SessionRecord, SessionStatus};
+use weir_api::dataplane::{
+    AuditEvent, PacingHint, PacingQuery, SessionRecord, SessionStatus, TargetPacing, WaitHistogram,
+};
 use weir_record::{Chain, EventBuffer, EventKind, Opening, Packer, Recipients, SessionKey};
 use weir_server::{Control, ControlConfig};
 use weir_ssh::certificate::Certificate;
@@ -552,6 +554,103 @@ async fn what_a_node_takes_is_told_at_its_registration_and_replaced_later() {
         "{}",
         tunes[2].detail_json
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pacing_is_asked_of_the_data_plane_and_told_for_every_node() {
+    let world = World::new();
+    let mut admin = world.admin().await;
+    for name in ["web3", "Web1", "web2"] {
+        admin.add_node(node(name)).await.unwrap();
+    }
+    let same_place = AddNodeRequest {
+        address: "web3:7022".to_owned(),
+        ..node("alias")
+    };
+    admin.add_node(same_place).await.unwrap();
+    let all = || ListPacingRequest::default();
+
+    // Nobody to ask yet, and nothing known.
+    let rows = admin.list_pacing(all()).await.unwrap().into_inner().rows;
+    assert_eq!(rows.len(), 4);
+    assert!(
+        rows.iter()
+            .all(|row| row.data_plane.is_empty() && row.pacing.is_none())
+    );
+
+    let of_web3 = TargetPacing {
+        address: "web3:7022".to_owned(),
+        window: 8.5,
+        in_flight: 3,
+        admitted: 4711,
+        waits: Some(WaitHistogram {
+            bounds_us: vec![1000],
+            counts: vec![4000, 711],
+            sum_us: 9_000_000,
+        }),
+        ..TargetPacing::default()
+    };
+    let answer = of_web3.clone();
+    let (sender, asked) = std::sync::mpsc::channel();
+    world
+        .control
+        .data_plane()
+        .on_inspect(Box::new(move |query: &PacingQuery| {
+            sender.send(query.addresses.clone()).unwrap();
+            query
+                .addresses
+                .iter()
+                .filter(|address| **address == answer.address)
+                .map(|_| answer.clone())
+                .collect()
+        }));
+    let rows = admin.list_pacing(all()).await.unwrap().into_inner().rows;
+    assert_eq!(asked.recv().unwrap(), ["Web1:7022", "web2:7022", "web3:7022"]);
+    let told: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            let name = row.node.as_ref().unwrap().name.as_str();
+            (name, row.data_plane.as_str(), row.pacing.as_ref())
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("alias", "embedded", Some(&of_web3)),
+            ("Web1", "", None),
+            ("web2", "", None),
+            ("web3", "embedded", Some(&of_web3)),
+        ]
+    );
+
+    let mut names = Vec::new();
+    let mut page = ListPacingRequest {
+        page_size: 3,
+        ..all()
+    };
+    loop {
+        let reply = admin.list_pacing(page.clone()).await.unwrap().into_inner();
+        names.push(reply.rows.len());
+        if reply.next_page_token.is_empty() {
+            break;
+        }
+        page.page_token = reply.next_page_token;
+    }
+    assert_eq!(names, [3, 1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_plane_that_cannot_answer_is_an_error_in_words() {
+    let world = World::new();
+    let mut admin = world.admin().await;
+    admin.add_node(node("web1")).await.unwrap();
+    world
+        .control
+        .data_plane()
+        .on_inspect(Box::new(|_| panic!("a defect of the data plane")));
+    let error = admin.list_pacing(ListPacingRequest::default()).await.unwrap_err();
+    assert_eq!(error.code(), Code::Internal);
+    assert!(error.message().contains("cannot say how it paces"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -49,6 +49,8 @@ impl ControlPlane for Silent {
     fn recovered(&self) {}
 
     fn on_change(&self, _: Box<dyn Fn(u64) + Send + Sync>) {}
+
+    fn on_inspect(&self, _: weir_api::Inspect) {}
 }
 
 /// The log of a session of which only the recording is kept.
