@@ -39,6 +39,8 @@ pub struct ProxyConfig {
     pub source_addresses: Option<Vec<String>>,
     /// Addresses of this machine from which targets are dialled, each user from one; without it the kernel chooses.
     pub source_pool: Option<SourcePool>,
+    /// Address on which metrics are served, to anybody who reaches it.
+    pub metrics: Option<SocketAddr>,
     /// Admission of upstream handshakes.
     pub pace: weir_pace::Config,
 }
@@ -63,6 +65,7 @@ impl ProxyConfig {
             flush_interval: Duration::from_millis(250),
             source_addresses: None,
             source_pool: None,
+            metrics: None,
             pace: weir_pace::Config::default(),
         }
     }

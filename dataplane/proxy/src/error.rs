@@ -17,6 +17,14 @@ pub enum StartError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The address for metrics cannot be listened on.
+    #[error("cannot serve metrics on {address}: {source}; choose another address for `metrics`")]
+    Metrics {
+        /// The address asked for.
+        address: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// An address of the pool is not this machine's.
     #[error(
         "cannot dial from {address}, which the pool of source addresses names: {source}; give it to this machine (ip addr \

@@ -24,6 +24,8 @@ mod dialling;
 mod error;
 mod hop_stream;
 mod identity;
+mod inspection;
+mod metrics;
 mod pacing;
 mod receive;
 pub mod recorder;
@@ -61,6 +63,7 @@ pub use error::StartError;
 use crate::{
     clock::Clock,
     identity::Identity,
+    metrics::Metrics,
     pacing::Pacing,
     resolver::Resolver,
     shared::{Counters, Shared},
@@ -75,6 +78,7 @@ pub struct DataPlane {
     workers: Vec<JoinHandle<()>>,
     shared: Arc<Shared>,
     renewal: std::sync::mpsc::Sender<()>,
+    metrics: Option<metrics::Server>,
 }
 
 impl DataPlane {
@@ -117,7 +121,14 @@ impl DataPlane {
             control,
         });
         follow(&shared);
+        inspection::answer_for(&shared);
         let renewal = renew(&shared, identity, certified.renew_in);
+
+        let metrics = shared.config.metrics.map(|address| {
+            let failed = |source| StartError::Metrics { address, source };
+            metrics::Server::start(address, Box::new(Metrics(Arc::clone(&shared)))).map_err(failed)
+        });
+        let metrics = metrics.transpose()?;
 
         let count = shared.config.workers.unwrap_or_else(cores).max(1);
         let (addresses, listeners) = listen(&shared.config.listen, count)?;
@@ -143,6 +154,7 @@ impl DataPlane {
             workers,
             shared,
             renewal,
+            metrics,
         })
     }
 
@@ -150,6 +162,12 @@ impl DataPlane {
     #[must_use]
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// The address on which metrics are served, with the port that was taken.
+    #[must_use]
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().map(metrics::Server::address)
     }
 
     /// Accepts no more, gives sessions so long to end, ends the rest, and writes their recordings out.
@@ -161,6 +179,7 @@ impl DataPlane {
             }
         }
         drop(self.renewal);
+        drop(self.metrics);
         self.shared.recorder.shutdown();
     }
 }
