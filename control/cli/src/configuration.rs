@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
-use weir_proxy::IoMode;
+use weir_pace::MaxStartups;
+use weir_proxy::{IoMode, SourceBy, SourcePool};
 
 use crate::failure::usage;
 use crate::files::unreadable;
@@ -37,8 +38,31 @@ pub(crate) struct Configuration {
     pub(crate) handshake_timeout: Duration,
     #[serde(deserialize_with = "duration_or_zero")]
     pub(crate) drain: Duration,
+    pub(crate) metrics: Option<SocketAddr>,
+    pub(crate) pacing: Pacing,
+    pub(crate) sources: Sources,
     pub(crate) recording: Recording,
     pub(crate) log: Log,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Pacing {
+    #[serde(deserialize_with = "wait_limit")]
+    pub(crate) wait_limit: Duration,
+    #[serde(deserialize_with = "queue_limit")]
+    pub(crate) queue_limit: usize,
+    #[serde(deserialize_with = "max_startups")]
+    pub(crate) max_startups: MaxStartups,
+    pub(crate) penalties: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Sources {
+    pool: Vec<String>,
+    #[serde(deserialize_with = "source_by")]
+    by: SourceBy,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -82,8 +106,31 @@ impl Default for Configuration {
             connect_timeout: Duration::from_secs(10),
             handshake_timeout: Duration::from_secs(20),
             drain: Duration::from_secs(10),
+            metrics: None,
+            pacing: Pacing::default(),
+            sources: Sources::default(),
             recording: Recording::default(),
             log: Log::default(),
+        }
+    }
+}
+
+impl Default for Pacing {
+    fn default() -> Self {
+        Pacing {
+            wait_limit: Duration::from_secs(30),
+            queue_limit: 4096,
+            max_startups: MaxStartups::DEFAULT,
+            penalties: true,
+        }
+    }
+}
+
+impl Default for Sources {
+    fn default() -> Self {
+        Sources {
+            pool: Vec::new(),
+            by: SourceBy::User,
         }
     }
 }
@@ -133,7 +180,18 @@ impl Configuration {
                     .into(),
             );
         }
+        read.sources.pool()?;
         Ok(read)
+    }
+}
+
+impl Sources {
+    /// The pool, where there is one.
+    pub(crate) fn pool(&self) -> Result<Option<SourcePool>, String> {
+        if self.pool.is_empty() {
+            return Ok(None);
+        }
+        SourcePool::parse(&self.pool, self.by.clone()).map(Some)
     }
 }
 
@@ -153,6 +211,47 @@ fn duration_or_zero<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Durati
             "got {text:?} while expecting a time such as \"250ms\", \"10s\" or \"1h\""
         ))
     })
+}
+
+fn wait_limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    // Shorter than one handshake nobody would get in again who was dropped once; longer than the certificate of a session
+    // can live its last tries would fail.
+    match duration_or_zero(deserializer)? {
+        limit if (Duration::from_secs(1)..=Duration::from_mins(10)).contains(&limit) => Ok(limit),
+        limit => Err(de::Error::custom(format!(
+            "got a wait limit of {} while expecting \"1s\" to \"10m\"",
+            humantime::format_duration(limit)
+        ))),
+    }
+}
+
+fn queue_limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    match usize::deserialize(deserializer)? {
+        0 => Err(de::Error::custom(
+            "got a queue limit of 0 while expecting 1 or more",
+        )),
+        limit => Ok(limit),
+    }
+}
+
+fn max_startups<'de, D: Deserializer<'de>>(deserializer: D) -> Result<MaxStartups, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    MaxStartups::parse(&text).ok_or_else(|| {
+        de::Error::custom(format!(
+            "got MaxStartups {text:?} while expecting \"start:rate:full\" as sshd has it, or one number"
+        ))
+    })
+}
+
+fn source_by<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SourceBy, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    match (text.as_str(), text.strip_prefix("trait:")) {
+        ("user", _) => Ok(SourceBy::User),
+        (_, Some(name)) if !name.is_empty() => Ok(SourceBy::Trait(name.to_owned())),
+        _ => Err(de::Error::custom(format!(
+            "got {text:?} while expecting \"user\" or \"trait:NAME\""
+        ))),
+    }
 }
 
 fn some_workers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
@@ -214,6 +313,8 @@ mod tests {
             .collect();
         let read = Configuration::parse(&uncommented).unwrap();
         assert_eq!(read.workers, Some(2));
+        assert_eq!(read.metrics, Some(SocketAddr::from(([127, 0, 0, 1], 9464))));
+        assert!(read.sources.pool().unwrap().is_some());
         assert_eq!(read.cluster.as_deref(), Some("weir"));
         assert_eq!(read.recording.directory, Some("/var/lib/weir/recordings".into()));
     }
@@ -241,10 +342,39 @@ mod tests {
             ("io = \"kqueue\"", "uring"),
             ("recording = { exec_output_limit = \"64MB\" }", "64MiB"),
             ("recording = { exec_output_limit = true }", "64MiB"),
+            ("metrics = \"9464\"", "socket address"),
+            (
+                "pacing = { wait_limit = \"999ms\" }",
+                "expecting \"1s\" to \"10m\"",
+            ),
+            ("pacing = { wait_limit = \"601s\" }", "got a wait limit of 10m 1s"),
+            ("pacing = { queue_limit = 0 }", "1 or more"),
+            ("pacing = { max_startups = \"30:10:100:1\" }", "start:rate:full"),
+            ("pacing = { max_startups = 10 }", "expected a string"),
+            ("sources = { by = \"team\" }", "trait:NAME"),
+            ("sources = { by = \"trait:\" }", "trait:NAME"),
+            ("sources = { pool = [\"web1\"] }", "10.9.0.0/28"),
+            (
+                "sources = { pool = [\"10.9.0.1/28\"] }",
+                "first address of the net",
+            ),
         ] {
             let error = Configuration::parse(text).unwrap_err();
             assert!(error.contains(expected), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn users_share_an_address_by_name_or_by_a_trait() {
+        let by = |text: &str| Configuration::parse(text).unwrap().sources.by;
+        assert_eq!(by("sources = { by = \"user\" }"), SourceBy::User);
+        assert_eq!(
+            by("sources = { by = \"trait:team\" }"),
+            SourceBy::Trait("team".into())
+        );
+        assert!(Configuration::default().sources.pool().unwrap().is_none());
+        let pool = Configuration::parse("sources = { pool = [\"10.9.0.0/28\", \"fd00::1\"] }").unwrap();
+        assert!(pool.sources.pool().unwrap().is_some());
     }
 
     #[test]

@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use object_store::local::LocalFileSystem;
+use weir_pace::Penalties;
 use weir_proxy::{DataPlane, ProxyConfig};
 use weir_server::{Control, ControlConfig};
 
-use crate::configuration::Configuration;
+use crate::configuration::{Configuration, Pacing};
+use crate::failure::usage;
 
 /// A running control plane, and the data plane that it serves.
 pub(crate) struct Service {
@@ -29,19 +31,10 @@ impl Service {
             None => data.join("recordings"),
         };
         let control = Control::open(control_config(data, &recordings, configuration)?)?;
-        let defaults = ProxyConfig::new(configuration.listen.clone(), data.to_owned());
         let config = ProxyConfig {
             recordings,
-            names: configuration.names.clone(),
-            host_keys: configuration.host_keys.clone(),
             recording_key: Some(control.embedded_signing_key()),
-            workers: configuration.workers,
-            io: configuration.io,
-            login_grace: configuration.login_grace,
-            connect_timeout: configuration.connect_timeout,
-            handshake_timeout: configuration.handshake_timeout,
-            flush_interval: configuration.recording.flush_interval,
-            ..defaults
+            ..proxy_config(data, configuration)?
         };
         let data_plane = match DataPlane::start(config, control.data_plane()) {
             Ok(data_plane) => data_plane,
@@ -67,6 +60,46 @@ impl Service {
     pub(crate) fn shutdown(self) {
         self.data_plane.shutdown(self.drain);
         self.control.shutdown();
+    }
+}
+
+/// What the data plane is told by the configuration alone.
+fn proxy_config(data: &Path, configuration: &Configuration) -> anyhow::Result<ProxyConfig> {
+    let defaults = ProxyConfig::new(configuration.listen.clone(), data.to_owned());
+    Ok(ProxyConfig {
+        names: configuration.names.clone(),
+        host_keys: configuration.host_keys.clone(),
+        workers: configuration.workers,
+        io: configuration.io,
+        login_grace: configuration.login_grace,
+        connect_timeout: configuration.connect_timeout,
+        handshake_timeout: configuration.handshake_timeout,
+        flush_interval: configuration.recording.flush_interval,
+        source_pool: configuration.sources.pool().map_err(usage)?,
+        pace: pace(&configuration.pacing, defaults.pace),
+        ..defaults
+    })
+}
+
+/// When handshakes to servers start.
+fn pace(pacing: &Pacing, defaults: weir_pace::Config) -> weir_pace::Config {
+    let penalties = if pacing.penalties {
+        defaults.penalties
+    } else {
+        // What costs nothing is never added up, so nobody is held back for it.
+        Penalties {
+            rejected: Duration::ZERO,
+            no_attempt: Duration::ZERO,
+            login_timeout: Duration::ZERO,
+            ..defaults.penalties
+        }
+    };
+    weir_pace::Config {
+        wait_limit: pacing.wait_limit,
+        queue_limit: pacing.queue_limit,
+        presumed: pacing.max_startups,
+        penalties,
+        ..defaults
     }
 }
 
@@ -97,4 +130,43 @@ fn control_config(
         recordings: Some(Arc::new(store)),
         ..ControlConfig::default()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_pace::MaxStartups;
+
+    use super::*;
+
+    #[test]
+    fn the_default_configuration_is_the_pacers_own() {
+        let config = proxy_config(Path::new("/nowhere"), &Configuration::default()).unwrap();
+        assert!(config.source_pool.is_none());
+        assert_eq!(
+            format!("{:?}", config.pace),
+            format!("{:?}", weir_pace::Config::default())
+        );
+    }
+
+    #[test]
+    fn what_is_configured_reaches_the_pacer() {
+        let pacing = Pacing {
+            wait_limit: Duration::from_secs(90),
+            queue_limit: 7,
+            max_startups: MaxStartups::parse("200:30:400").unwrap(),
+            penalties: false,
+        };
+        let config = pace(&pacing, weir_pace::Config::default());
+        assert_eq!(
+            (config.wait_limit, config.queue_limit, config.presumed),
+            (pacing.wait_limit, pacing.queue_limit, pacing.max_startups)
+        );
+        let Penalties {
+            rejected,
+            no_attempt,
+            login_timeout,
+            ..
+        } = config.penalties;
+        assert_eq!([rejected, no_attempt, login_timeout], [Duration::ZERO; 3]);
+    }
 }
