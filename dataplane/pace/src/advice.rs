@@ -81,32 +81,32 @@ impl Hindrance {
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ahead = self.ahead;
-        match self.end {
-            End::NotYet => write!(f, "behind {ahead} others")?,
-            End::WaitLimit => write!(
+        let wait = match self.end {
+            End::NotYet => (ahead > 0).then(|| format!("behind {ahead} others")),
+            End::WaitLimit => {
+                let seconds = self.waited.as_secs();
+                Some(format!("waited {seconds} s to connect, behind {ahead} others"))
+            }
+            End::QueueFull => Some(format!("{ahead} others wait to connect to this target already")),
+            End::Displaced => Some("made room for users with fewer connections waiting".to_owned()),
+        };
+        let tries = match (self.tries, self.drops) {
+            (0, _) => None,
+            (tries, 0) => Some(format!("tried {tries} times")),
+            (tries, drops) => Some(format!("tried {tries} times and was dropped {drops} times")),
+        };
+        let story: Vec<_> = wait.into_iter().chain(tries).collect();
+        if !story.is_empty() {
+            write!(f, "{}: ", story.join(", "))?;
+        }
+        f.write_str(self.hindrance.words())?;
+        match (self.end, self.hindrance.sshd_config_line()) {
+            (End::NotYet, _) => Ok(()),
+            (_, Some(line)) => write!(
                 f,
-                "waited {} s to connect, behind {ahead} others",
-                self.waited.as_secs()
-            )?,
-            End::QueueFull => write!(f, "{ahead} others wait to connect to this target already")?,
-            End::Displaced => f.write_str("made room for users with fewer connections waiting")?,
-        }
-        match (self.tries, self.drops) {
-            (0, _) => {}
-            (tries, 0) => write!(f, ", tried {tries} times")?,
-            (tries, drops) => write!(f, ", tried {tries} times and was dropped {drops} times")?,
-        }
-        write!(f, ": {}", self.hindrance.words())?;
-        if self.end == End::NotYet {
-            return Ok(());
-        }
-        f.write_str("; ")?;
-        match self.hindrance.sshd_config_line() {
-            Some(line) => write!(
-                f,
-                "try again, or ask its operator to set \"{line}\" in sshd_config"
+                "; try again, or ask its operator to set \"{line}\" in sshd_config"
             ),
-            None => f.write_str("ask its operator whether sshd runs well"),
+            (_, None) => f.write_str("; ask its operator whether sshd runs well"),
         }
     }
 }

@@ -289,21 +289,42 @@ pub(crate) struct Waiting {
     admitted: oneshot::Receiver<Result<(), Explanation>>,
 }
 
-impl Waiting {
+impl Place {
     /// Waits for the turn.
-    pub(crate) async fn admitted(&mut self) -> Result<(), Explanation> {
-        self.turn.wait(&mut self.admitted).await
+    pub(crate) async fn admitted(self) -> Result<Turn, Explanation> {
+        match self {
+            Self::Admitted(turn) => Ok(turn),
+            Self::Queued(Waiting {
+                mut turn,
+                mut admitted,
+            }) => {
+                turn.wait(&mut admitted).await?;
+                Ok(turn)
+            }
+        }
     }
 
-    /// What it is that has to be waited for; nothing if the wait is just over.
+    /// Sees what it waits for, now and between two tries.
+    pub(crate) fn watch(&self) -> Watch {
+        let (Self::Admitted(turn) | Self::Queued(Waiting { turn, .. })) = self;
+        Watch {
+            inner: Arc::clone(&turn.inner),
+            ticket: turn.ticket,
+        }
+    }
+}
+
+/// A look at somebody's wait.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    inner: Arc<Inner>,
+    ticket: Ticket,
+}
+
+impl Watch {
+    /// What it is that has to be waited for; nothing while it is nobody's turn but its own.
     pub(crate) fn explanation(&self) -> Option<Explanation> {
-        let inner = &self.turn.inner;
-        inner.lock().pacer.explain(inner.now(), self.turn.ticket)
-    }
-
-    /// The turn has come.
-    pub(crate) fn into_turn(self) -> Turn {
-        self.turn
+        self.inner.lock().pacer.explain(self.inner.now(), self.ticket)
     }
 }
 
@@ -437,13 +458,7 @@ mod tests {
     }
 
     async fn admit(pacing: &Pacing) -> Result<Turn, Explanation> {
-        match ask(pacing)? {
-            Place::Admitted(turn) => Ok(turn),
-            Place::Queued(mut waiting) => {
-                waiting.admitted().await?;
-                Ok(waiting.into_turn())
-            }
-        }
+        ask(pacing)?.admitted().await
     }
 
     fn waiting(pacing: &Pacing) -> usize {
@@ -512,16 +527,16 @@ mod tests {
         let Ok(Place::Admitted(turn)) = ask(&pacing) else {
             panic!("nobody else is there")
         };
-        let Ok(Place::Queued(waiting)) = ask(&pacing) else {
-            panic!("one is there")
-        };
-        let why = waiting.explanation().unwrap();
+        let place = ask(&pacing).unwrap();
+        let watch = place.watch();
+        let why = watch.explanation().unwrap();
         assert_eq!(
             (why.end, why.hindrance, why.ahead),
             (End::NotYet, Hindrance::Slow, 0)
         );
         drop(turn);
-        assert_eq!(waiting.explanation(), None, "it is its turn");
+        assert_eq!(watch.explanation(), None, "it is its turn");
+        drop(place);
     }
 
     #[test]

@@ -108,7 +108,12 @@ pub(crate) async fn begin(worker: &Rc<Worker>, client: Box<Client>) -> Option<Bo
             }
         }
     };
-    // Whoever is refused is let in to be told why.
+    if let Ok(opened) = &opened {
+        for text in &opened.upstream.banners {
+            doorstep.notice(text);
+        }
+    }
+    // Whoever is refused is let in too, to be told why.
     doorstep.let_in();
     match opened {
         Ok(Opened {

@@ -11,8 +11,8 @@
 //! proxy's address a penalty with sshd. A connection that the target drops before its identification has no effect there, and
 //! is tried again, unseen, when the pacer says so.
 //!
-//! The user is told of the sign-in only when the first handshake is admitted: as long as it is not, RFC 4252 §5.4 lets a
-//! banner say what is waited for.
+//! The client is told that it is signed in only when the target has let it in, or is known not to: until then RFC 4252 §5.4
+//! lets a banner say what is waited for, and pass on the target's own.
 
 mod handshake;
 
@@ -52,7 +52,7 @@ use crate::{
     client::Doorstep,
     dialling::{self, SourceBy},
     hop_stream::{HopEnd, HopStream},
-    pacing::{NoTurn, Place, Slot, Turn},
+    pacing::{NoTurn, Place, Slot},
     receive::Received,
     view::View,
     worker::Worker,
@@ -63,6 +63,8 @@ pub(crate) struct Upstream {
     pub(crate) hop: HopStream,
     /// Bytes that came with the end of the sign-in.
     pub(crate) received: Received,
+    /// What the target said before it let the user in, for the user's eyes.
+    pub(crate) banners: Vec<String>,
     /// Still counted by the target, see [`Slot::counted`].
     pub(crate) slot: Slot,
 }
@@ -167,11 +169,29 @@ pub(crate) struct Route<'a> {
 }
 
 impl Route<'_> {
-    /// Opens the way.
+    /// Opens the way. Who waits long for it is told why.
     pub(crate) async fn open(&self, doorstep: &Doorstep<'_>) -> Result<Upstream, UpstreamError> {
         let endpoints = self.endpoints().await?;
-        let mut turn = self.admitted(endpoints[0], doorstep).await?;
-        doorstep.let_in();
+        let place = self.ask(endpoints[0])?;
+        let watch = place.watch();
+        let opening = std::pin::pin!(self.open_from(place, endpoints));
+        let patience = std::pin::pin!(self.worker.alarm.after(PATIENCE));
+        match select(opening, patience).await {
+            Either::Left((opened, _)) => opened,
+            Either::Right(((), opening)) => {
+                let node = &self.node.name;
+                doorstep.notice(&match watch.explanation() {
+                    Some(explanation) => format!("weir: waiting for {node}: {explanation}\n"),
+                    None => format!("weir: waiting for {node}: it has not answered yet\n"),
+                });
+                opening.await
+            }
+        }
+    }
+
+    async fn open_from(&self, place: Place, endpoints: Vec<Endpoint>) -> Result<Upstream, UpstreamError> {
+        let admitted = place.admitted().await;
+        let mut turn = admitted.map_err(|explanation| self.paced_out(explanation))?;
         let key = SigningKey::generate_ed25519();
         let certificate = self.certify(&key, &endpoints).await?;
         let handshake = Rc::new(self.handshake(endpoints, key, &certificate)?);
@@ -232,8 +252,8 @@ impl Route<'_> {
         dialling::local_address_toward(endpoint.target)
     }
 
-    /// Waits until the first handshake may start; who waits long is told why.
-    async fn admitted(&self, endpoint: Endpoint, doorstep: &Doorstep<'_>) -> Result<Turn, UpstreamError> {
+    /// Asks the pacer for the first handshake.
+    fn ask(&self, endpoint: Endpoint) -> Result<Place, UpstreamError> {
         let (target, user) = (
             TargetId::from(&*self.node.address),
             UserId::from(&*self.subject.user),
@@ -246,29 +266,7 @@ impl Route<'_> {
             credential: paced_credential(self.login),
         };
         let place = self.worker.shared.pacing.admit(&request);
-        let mut waiting = match place.map_err(|explanation| self.paced_out(explanation))? {
-            Place::Admitted(turn) => return Ok(turn),
-            Place::Queued(waiting) => waiting,
-        };
-        let in_time = {
-            let admitted = std::pin::pin!(waiting.admitted());
-            let patience = std::pin::pin!(self.worker.alarm.after(PATIENCE));
-            match select(admitted, patience).await {
-                Either::Left((admitted, _)) => Some(admitted),
-                Either::Right(_) => None,
-            }
-        };
-        let admitted = match in_time {
-            Some(admitted) => admitted,
-            None => {
-                if let Some(explanation) = waiting.explanation() {
-                    doorstep.notice(&format!("weir: waiting for {}: {explanation}\n", self.node.name));
-                }
-                waiting.admitted().await
-            }
-        };
-        admitted.map_err(|explanation| self.paced_out(explanation))?;
-        Ok(waiting.into_turn())
+        place.map_err(|explanation| self.paced_out(explanation))
     }
 
     fn paced_out(&self, explanation: Explanation) -> UpstreamError {

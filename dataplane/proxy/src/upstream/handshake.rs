@@ -58,13 +58,24 @@ pub(super) struct Endpoint {
 /// The way is open; or the turn that was used up, and why it is not.
 pub(super) type Ended = Result<Box<Upstream>, Box<(Turn, UpstreamError)>>;
 
+struct SignedIn {
+    hop: HopStream,
+    received: Received,
+    banners: Vec<String>,
+}
+
 impl Handshake {
     /// Goes through to the end, whoever still waits for it.
     pub(super) async fn run(self: Rc<Self>, turn: Turn, told: oneshot::Sender<Ended>) {
         let ended = match self.attempt().await {
-            Ok((hop, received)) => Ok(Box::new(Upstream {
+            Ok(SignedIn {
                 hop,
                 received,
+                banners,
+            }) => Ok(Box::new(Upstream {
+                hop,
+                received,
+                banners,
                 slot: turn.authenticated(),
             })),
             Err(error) => Err(Box::new((turn, error))),
@@ -81,7 +92,7 @@ impl Handshake {
         }
     }
 
-    async fn attempt(&self) -> Result<(HopStream, Received), UpstreamError> {
+    async fn attempt(&self) -> Result<SignedIn, UpstreamError> {
         let limit = self.worker.shared.config.handshake_timeout;
         let socket = self.connect().await?;
         match monoio::time::timeout(limit, self.sign_in(socket)).await {
@@ -126,7 +137,7 @@ impl Handshake {
         })
     }
 
-    async fn sign_in(&self, socket: TcpStream) -> Result<(HopStream, Received), UpstreamError> {
+    async fn sign_in(&self, socket: TcpStream) -> Result<SignedIn, UpstreamError> {
         let check = self.host_keys.clone().at(Clock::wall_secs());
         let transport = Hop::client(Arc::clone(&self.worker.shared.toward_targets), Box::new(check));
         let hop = HopStream::new(
@@ -154,7 +165,7 @@ impl Handshake {
             let host_key = hop.host_key().unwrap_or_default();
             ClientAuth::new(&self.login, self.credential.clone(), session_id, host_key)
         });
-        let mut replies = Replies::new();
+        let (mut replies, mut banners) = (Replies::new(), Vec::new());
         auth.start(&mut replies);
         loop {
             for reply in replies.drain(..) {
@@ -170,8 +181,8 @@ impl Handshake {
             let step = hop.hop(|hop| auth.receive(payload, hop.peer_extensions(), &mut replies));
             match step {
                 Ok(ClientStep::Continue) => {}
-                // The user has been told of the sign-in already, and RFC 4252 §5.4 has no banner after that.
-                Ok(ClientStep::Banner(text)) => debug!(node = &*self.node, text, "banner of the target"),
+                // Few and short: `ClientAuth` bounds both.
+                Ok(ClientStep::Banner(text)) => banners.push(text),
                 Ok(ClientStep::Success) => break,
                 Ok(ClientStep::Failed(failure)) => {
                     hop.disconnect(DisconnectReason::ByApplication, "login refused");
@@ -191,7 +202,11 @@ impl Handshake {
             }
         }
         hop.step(|hop, _, _| hop.set_authenticated());
-        Ok((hop, received))
+        Ok(SignedIn {
+            hop,
+            received,
+            banners,
+        })
     }
 
     fn ended(&self, hop: &HopStream, end: HopEnd, after: Duration) -> UpstreamError {
