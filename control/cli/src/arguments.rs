@@ -139,14 +139,53 @@ pub(crate) enum Nodes {
         /// File with a public key to expect instead of a host certificate; may be given several times
         #[arg(long, value_name = "FILE")]
         host_key: Vec<PathBuf>,
+        #[command(flatten)]
+        hint: Hint,
+    },
+    /// Say how many handshakes a node takes, in place of what was said before
+    Tune {
+        /// Name or id
+        name: String,
+        #[command(flatten)]
+        hint: Hint,
+        /// Forget what was said: the node is taken for an untuned sshd
+        #[arg(long, conflicts_with_all = ["max_startups", "per_source_max_startups", "max_handshakes", "no_penalties", "sshd_config"])]
+        forget: bool,
     },
     /// List the nodes
-    Ls(Listing),
+    Ls {
+        /// Print a JSON array
+        #[arg(long)]
+        json: bool,
+        /// Show how handshakes to them are paced
+        #[arg(long)]
+        pacing: bool,
+    },
     /// Remove a node
     Rm {
         /// Name or id
         name: String,
     },
+}
+
+/// What is known of how many handshakes a node's sshd takes.
+#[derive(Debug, Args)]
+pub(crate) struct Hint {
+    /// The server's MaxStartups, 200:30:400 for example
+    #[arg(long, value_name = "START:RATE:FULL")]
+    pub(crate) max_startups: Option<String>,
+    /// The server's PerSourceMaxStartups, where it has a limit
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) per_source_max_startups: Option<u32>,
+    /// At most so many handshakes at a time, whatever the server would take
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_handshakes: Option<u32>,
+    /// The server takes no PerSourcePenalties from Weir: it is too old, they are off, or Weir is exempt
+    #[arg(long)]
+    pub(crate) no_penalties: bool,
+    /// What `sshd -T` prints on the server, for what is not said otherwise; `-` is standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) sshd_config: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -409,6 +448,10 @@ mod tests {
             "weir recordings export X --format pdf",
             "weir status --wait soon",
             "weir up --listen nowhere",
+            "weir nodes add n --addr a --max-handshakes 0",
+            "weir nodes add n --addr a --per-source-max-startups none",
+            "weir nodes tune n --forget --no-penalties",
+            "weir nodes tune --forget",
         ] {
             let error = Arguments::try_parse_from(line.split(' ')).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line}");

@@ -64,7 +64,12 @@ pub(crate) fn conclude(result: anyhow::Result<()>) -> ExitCode {
         &mut io::stderr(),
         format!("weir: {}\n", sentence(&error)).as_bytes(),
     );
-    ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
+    ExitCode::from(if is_usage(&error) { 2 } else { 1 })
+}
+
+/// Whether the command line is to blame.
+pub(crate) fn is_usage(error: &anyhow::Error) -> bool {
+    error.is::<Usage>()
 }
 
 /// The chain of an error as one line.

@@ -35,6 +35,8 @@ fn closed(error: io::Error) -> io::Error {
 }
 
 /// A table that is printed in parts, each as wide as it must be and never narrower than the part before.
+///
+/// Where words of its head are parted by line ends, they stand one above the other.
 pub(crate) struct Table<const N: usize> {
     head: Option<[&'static str; N]>,
     widths: [usize; N],
@@ -43,7 +45,7 @@ pub(crate) struct Table<const N: usize> {
 impl<const N: usize> Table<N> {
     pub(crate) fn new(head: [&'static str; N]) -> Self {
         Table {
-            widths: head.map(str::len),
+            widths: head.map(|words| words.lines().map(str::len).max().unwrap_or(0)),
             head: Some(head),
         }
     }
@@ -60,19 +62,33 @@ impl<const N: usize> Table<N> {
             }
         }
         if let Some(head) = self.head.take() {
-            self.line(out, &head)?;
+            let height = |words: &&str| words.lines().count();
+            let lines = head.iter().map(height).max().unwrap_or(0);
+            for line in 0..lines {
+                // The last lines of all heads are the same line.
+                let words = |words: &'static str| {
+                    (line + height(&words))
+                        .checked_sub(lines)
+                        .and_then(|n| words.lines().nth(n))
+                };
+                self.line(out, &head.map(|head| words(head).unwrap_or_default()))?;
+            }
         }
-        rows.iter().try_for_each(|row| self.line(out, row))
+        let shown = |cell: &String| {
+            if cell.is_empty() {
+                "-".to_owned()
+            } else {
+                cell.clone()
+            }
+        };
+        rows.iter()
+            .try_for_each(|row| self.line(out, &row.each_ref().map(shown)))
     }
 
     fn line(&self, out: &mut impl Write, cells: &[impl AsRef<str>; N]) -> io::Result<()> {
         let mut line = String::new();
         for (width, cell) in self.widths.iter().zip(cells) {
-            let cell = if cell.as_ref().is_empty() {
-                "-"
-            } else {
-                cell.as_ref()
-            };
+            let cell = cell.as_ref();
             line.push_str(cell);
             line.extend(std::iter::repeat_n(
                 ' ',
@@ -131,6 +147,17 @@ pub(crate) fn span(duration: Duration) -> String {
     }
 }
 
+/// A short time for people, to two digits or more.
+pub(crate) fn brief(duration: Duration) -> String {
+    match duration.as_micros() {
+        micros @ 0..1_000 => format!("{micros}µs"),
+        micros @ 1_000..10_000 => format!("{}.{}ms", micros / 1_000, micros / 100 % 10),
+        micros @ 10_000..1_000_000 => format!("{}ms", micros / 1_000),
+        micros @ 1_000_000..10_000_000 => format!("{}.{}s", micros / 1_000_000, micros / 100_000 % 10),
+        _ => span(duration),
+    }
+}
+
 /// A number of bytes for people.
 pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
@@ -173,6 +200,17 @@ mod tests {
     }
 
     #[test]
+    fn words_of_a_head_stand_one_above_the_other() {
+        let mut out = Vec::new();
+        let mut table = Table::new(["NODE", "IN\nFLIGHT", "UP"]);
+        table
+            .print(&mut out, &[["a".into(), "3".into(), String::new()]])
+            .unwrap();
+        let expected = "      IN\nNODE  FLIGHT  UP\na     3       -\n";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
     fn arrays_are_json_at_every_length() {
         for length in 0..3 {
             let mut out = Vec::new();
@@ -195,6 +233,11 @@ mod tests {
         assert_eq!(span(Duration::from_millis(1_290)), "1.2s");
         assert_eq!(span(Duration::from_secs(61)), "1m01s");
         assert_eq!(span(Duration::from_secs(7_260)), "2h01m");
+        let briefs = [0, 950, 1_250, 45_300, 999_999, 1_290_000, 12_000_000].map(Duration::from_micros);
+        assert_eq!(
+            briefs.map(brief),
+            ["0µs", "950µs", "1.2ms", "45ms", "999ms", "1.2s", "12s"]
+        );
         assert_eq!(size(1023), "1023 B");
         assert_eq!(size(1536), "1.5 KiB");
         assert_eq!(size(1 << 30), "1.0 GiB");
