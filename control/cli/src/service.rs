@@ -75,6 +75,7 @@ fn proxy_config(data: &Path, configuration: &Configuration) -> anyhow::Result<Pr
         connect_timeout: configuration.connect_timeout,
         handshake_timeout: configuration.handshake_timeout,
         flush_interval: configuration.recording.flush_interval,
+        metrics: configuration.metrics,
         source_pool: configuration.sources.pool().map_err(usage)?,
         pace: pace(&configuration.pacing, defaults.pace),
         ..defaults
@@ -146,6 +147,17 @@ mod tests {
             format!("{:?}", config.pace),
             format!("{:?}", weir_pace::Config::default())
         );
+    }
+
+    #[test]
+    fn metrics_are_served_where_the_configuration_says() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 9464));
+        let configuration = Configuration {
+            metrics: Some(address),
+            ..Configuration::default()
+        };
+        let config = proxy_config(Path::new("/nowhere"), &configuration).unwrap();
+        assert_eq!(config.metrics, Some(address));
     }
 
     #[test]
