@@ -150,7 +150,8 @@ pub(crate) fn span(duration: Duration) -> String {
 /// A short time for people, to two digits or more.
 pub(crate) fn brief(duration: Duration) -> String {
     match duration.as_micros() {
-        micros @ 0..1_000 => format!("{micros}µs"),
+        0 => "0s".to_owned(),
+        micros @ 1..1_000 => format!("{micros}µs"),
         micros @ 1_000..10_000 => format!("{}.{}ms", micros / 1_000, micros / 100 % 10),
         micros @ 10_000..1_000_000 => format!("{}ms", micros / 1_000),
         micros @ 1_000_000..10_000_000 => format!("{}.{}s", micros / 1_000_000, micros / 100_000 % 10),
@@ -236,7 +237,7 @@ mod tests {
         let briefs = [0, 950, 1_250, 45_300, 999_999, 1_290_000, 12_000_000].map(Duration::from_micros);
         assert_eq!(
             briefs.map(brief),
-            ["0µs", "950µs", "1.2ms", "45ms", "999ms", "1.2s", "12s"]
+            ["0s", "950µs", "1.2ms", "45ms", "999ms", "1.2s", "12s"]
         );
         assert_eq!(size(1023), "1023 B");
         assert_eq!(size(1536), "1.5 KiB");
