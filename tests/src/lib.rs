@@ -24,6 +24,7 @@
 
 pub mod authority;
 pub mod foreign;
+pub mod load;
 pub mod peer;
 pub mod process;
 pub mod screen;

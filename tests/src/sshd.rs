@@ -177,7 +177,11 @@ fn configuration(port: u16, keys: &[HostKey], options: &[String]) -> String {
     }
     lines.push(format!("Port {port}"));
     lines.extend(std::env::var("WEIR_TESTS_SSHD_OPTIONS"));
-    lines.extend(DEFAULTS.iter().map(|line| (*line).to_owned()));
+    // For most options the first line wins, for MaxStartups the last.
+    let keyword = |line: &str| line.split(' ').next().unwrap_or_default().to_ascii_lowercase();
+    let given: Vec<String> = lines.iter().flat_map(|line| line.lines()).map(keyword).collect();
+    let defaults = DEFAULTS.iter().filter(|line| !given.contains(&keyword(line)));
+    lines.extend(defaults.map(|line| (*line).to_owned()));
     lines.join("\n") + "\n"
 }
 

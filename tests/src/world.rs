@@ -240,9 +240,31 @@ impl World {
 
     /// Registers a further user of Weir with the world's login, and signs the key in file `id`.
     pub fn add_user(&self, name: &str, id: &str) {
+        self.add_user_with(name, id, &self.login);
+    }
+
+    fn add_user_with(&self, name: &str, id: &str, login: &str) {
         self.weir()
-            .admin(&["users", "add", name, "--logins", &self.login, "--roles", "access"]);
+            .admin(&["users", "add", name, "--logins", login, "--roles", "access"]);
         self.sign(name, id);
+    }
+
+    /// Registers a further user of Weir with a key of its own, in the file of its name, and this login; see
+    /// [`World::ssh_as`].
+    pub fn new_user(&self, name: &str, login: &str) {
+        make_key(&self.path(name), "ed25519");
+        self.add_user_with(name, name, login);
+        let config = self
+            .read("config")
+            .replace("/id\n", &format!("/{name}\n"))
+            .replace("/id-cert.pub\n", &format!("/{name}-cert.pub\n"))
+            .replace(&self.user(), &format!("{login}@{NODE}"));
+        self.write(&format!("config-{name}"), config);
+    }
+
+    /// `ssh` to the target as a user that [`World::new_user`] has made.
+    pub fn ssh_as(&self, name: &str) -> Job {
+        self.job("ssh").arg("-F").arg(self.path(format!("config-{name}")))
     }
 
     /// Signs the key in file `id` for a user: `ID-cert.pub`.
