@@ -24,6 +24,7 @@ mod killed;
 mod leaks;
 mod load_tool;
 mod misbehaving_client;
+mod pacing_crowds;
 mod pacing_outage;
 mod pacing_penalties;
 mod pacing_small;
