@@ -7,8 +7,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+use serde_json::Value;
 use weir_tests::load::{Clients, Report, real_clients};
 use weir_tests::sshd::Release;
+use weir_tests::world::NODE;
 use weir_tests::{Running, World, eventually};
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -69,8 +71,13 @@ fn who_waits_through_a_ban_is_told_and_gets_in_when_it_ends() {
             seen.err()
         );
     }
-    let log = world.weir().expect_log(&["WARN", "PerSourcePenaltyExemptList"]);
-    eprintln!("{log}");
+    world.weir().expect_log(&["WARN", "PerSourcePenaltyExemptList"]);
+    eventually("the audit log tells of it and names the node", || {
+        let log = world.weir().json(&["audit", "ls"]);
+        let told =
+            |event: &Value| event["kind"] == "pacing.ban_suspected" && event.to_string().contains(NODE);
+        log.as_array()?.iter().any(told).then_some(())
+    });
 }
 
 /// Others hold all of its slots.
