@@ -7,7 +7,6 @@ mod claims;
 mod algorithms;
 mod audit;
 mod bad_input;
-mod banner;
 mod bulk;
 mod cli_as_typed;
 mod client_killed_mid_transfer;
