@@ -60,7 +60,8 @@ impl Source {
         self.account_gate(now, trust, hint, config)
     }
 
-    fn account_gate(&self, now: Timestamp, trust: Trust, hint: &Hint, config: &Config) -> Gate {
+    /// The part of it that penalties have; open to a credential that is proven.
+    pub(crate) fn account_gate(&self, now: Timestamp, trust: Trust, hint: &Hint, config: &Config) -> Gate {
         let penalties = &config.penalties;
         let ceiling = trust.ceiling(penalties).filter(|_| !hint.no_penalties);
         let Some(ceiling) = ceiling else {

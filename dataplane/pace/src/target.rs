@@ -422,16 +422,19 @@ impl Target {
     fn explain(&self, now: Timestamp, config: &Config, caller: &Caller, end: End) -> Explanation {
         let source = &self.sources[caller.source];
         let trust = self.credentials.trust(caller.credential);
-        let held = matches!(self.gate(now, (caller.source, trust), config), Gate::OpensAt(_));
+        let held = matches!(
+            source.account_gate(now, trust, self.hint(), config),
+            Gate::OpensAt(_)
+        );
         let hindrance = if source.suspicion.is_raised(config) {
             Hindrance::SuspectedBan
         } else if self.trouble.away_since.is_some() {
             Hindrance::Away
         } else if self.trouble.silent {
             Hindrance::Silent
-        } else if caller.drops > 0 {
+        } else if caller.drops > 0 || !source.suspicion.is_fresh() {
             Hindrance::Drops
-        } else if held && trust != Trust::Proven {
+        } else if held {
             Hindrance::Penalties
         } else {
             Hindrance::Slow

@@ -386,6 +386,33 @@ fn silent_target_is_met_with_one_at_a_time() {
 }
 
 #[test]
+fn who_waits_for_a_crowded_target_is_not_told_of_failed_logins() {
+    let mut rig = rig();
+    let dropped = admitted(rig.ask("a:22", "a", 1, None));
+    rig.report(dropped, BUSY);
+    let hindrance = |rig: &Rig, ticket| rig.pacer.explain(rig.now, ticket).unwrap().hindrance;
+    // Whoever comes next finds the source put off by the drops of others.
+    let dropped_again = loop {
+        rig.pass(MS);
+        if let Some(ticket) = rig.admitted.pop() {
+            break ticket;
+        }
+    };
+    rig.report(dropped_again, BUSY);
+    let waits = queued(rig.ask("a:22", "b", 2, None));
+    assert_eq!(hindrance(&rig, waits), Hindrance::Drops);
+
+    let mut rig = self::rig();
+    for credential in 1..=3 {
+        let failed = admitted(rig.ask("a:22", "a", credential, None));
+        rig.report(failed, Outcome::Rejected);
+        rig.pass(MS);
+    }
+    let waits = queued(rig.ask("a:22", "b", 4, None));
+    assert_eq!(hindrance(&rig, waits), Hindrance::Penalties);
+}
+
+#[test]
 fn number_of_data_planes_may_change_at_any_time() {
     let mut rig = rig();
     rig.with(|pacer, now, rng| pacer.set_planes(now, 3, rng));
