@@ -175,7 +175,7 @@ fn get_banned(world: &World) {
 }
 
 /// Connections from elsewhere that hold sshd's slots until they are dropped.
-fn crowd(world: &World, count: u32) -> Vec<OwnedFd> {
+pub(crate) fn crowd(world: &World, count: u32) -> Vec<OwnedFd> {
     let address = SocketAddr::from(([127, 0, 0, 1], world.sshd().port()));
     let connections = (0..count).map(|_| {
         let fd = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
