@@ -21,7 +21,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     rc::Rc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures_channel::oneshot;
@@ -190,7 +190,9 @@ impl Route<'_> {
     }
 
     async fn open_from(&self, place: Place, endpoints: Vec<Endpoint>) -> Result<Upstream, UpstreamError> {
+        let asked = Instant::now();
         let admitted = place.admitted().await;
+        let waited = asked.elapsed();
         let mut turn = admitted.map_err(|explanation| self.paced_out(explanation))?;
         let key = SigningKey::generate_ed25519();
         let certificate = self.certify(&key, &endpoints).await?;
@@ -200,7 +202,13 @@ impl Route<'_> {
             let (told, ended) = oneshot::channel();
             monoio::spawn(Rc::clone(&handshake).run(turn, told));
             let (used_up, error) = match ended.await {
-                Ok(Ok(upstream)) => return Ok(*upstream),
+                Ok(Ok(upstream)) => {
+                    debug!(
+                        session = self.subject.session, ?waited, opened = ?asked.elapsed(),
+                        "the target has let the user in"
+                    );
+                    return Ok(*upstream);
+                }
                 Ok(Err(failed)) => *failed,
                 Err(oneshot::Canceled) => return Err(UpstreamError::Internal("the handshake has vanished")),
             };
