@@ -98,7 +98,8 @@ LINT := $(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
 # for one commit, so advisories are `make audit`, for wherever the network allows.
 DENY := $(CARGO) deny --all-features --log-level error check
 # The first run is on what `weir up` chooses, which is io_uring wherever the kernel allows it.
-EPOLL := WEIR_TESTS_IO=epoll $(CARGO) nextest run -p weir-tests --profile epoll --no-fail-fast
+# The workspace again, of which the profile takes the end-to-end tests: for a single package all would be built anew.
+EPOLL := WEIR_TESTS_IO=epoll $(CARGO) nextest run --workspace --profile epoll --no-fail-fast
 # What takes minutes, and is in no other run; each prints its figures.
 PACING := $(CARGO) nextest run -p weir-tests --profile pacing --run-ignored only --no-fail-fast
 # Everything that computes through `weir-crypto` and nothing else once more with the other library.

@@ -98,7 +98,8 @@ fn a_target_that_hangs_up_before_a_word_is_tried_again_and_then_said_so() {
     world.register("curt", listener.local_addr().unwrap().port());
     std::thread::spawn(move || listener.incoming().for_each(drop));
     let seen = refused(&world, "curt", SOON);
-    for words in ["waited 2 s", "was dropped", "MaxStartups"] {
+    // Many drops come into these two seconds, or so many that a ban is suspected: chance decides how soon it tries again.
+    for words in ["waited 2 s", "was dropped", " in sshd_config"] {
         assert!(seen.err().contains(words), "{seen}");
     }
 }
