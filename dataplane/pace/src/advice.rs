@@ -49,6 +49,8 @@ pub enum Hindrance {
     Silent,
     /// Its port is shut.
     Away,
+    /// No connection to it comes about.
+    Unreachable,
 }
 
 impl Hindrance {
@@ -60,7 +62,7 @@ impl Hindrance {
             Self::SuspectedBan | Self::Penalties => {
                 Some("PerSourcePenaltyExemptList <address of this proxy>")
             }
-            Self::Silent | Self::Away => None,
+            Self::Silent | Self::Away | Self::Unreachable => None,
         }
     }
 
@@ -74,6 +76,7 @@ impl Hindrance {
             }
             Self::Silent => "the target accepts connections and says nothing",
             Self::Away => "the target's port is shut",
+            Self::Unreachable => "no connection to the target comes about",
         }
     }
 }
@@ -106,7 +109,7 @@ impl fmt::Display for Explanation {
                 f,
                 "; try again, or ask its operator to set \"{line}\" in sshd_config"
             ),
-            (_, None) => f.write_str("; ask its operator whether sshd runs well"),
+            (_, None) => f.write_str("; ask its operator whether it runs well"),
         }
     }
 }
@@ -176,7 +179,7 @@ mod tests {
         );
         let silent = explanation(End::WaitLimit, Hindrance::Silent, 1, 0);
         assert!(
-            silent.ends_with("ask its operator whether sshd runs well"),
+            silent.ends_with("ask its operator whether it runs well"),
             "{silent}"
         );
     }

@@ -80,6 +80,7 @@ struct Trouble {
     away_since: Option<Timestamp>,
     refusals: u32,
     silent: bool,
+    unreachable: bool,
 }
 
 #[derive(Debug, Default)]
@@ -432,6 +433,8 @@ impl Target {
             Hindrance::Away
         } else if self.trouble.silent {
             Hindrance::Silent
+        } else if self.trouble.unreachable {
+            Hindrance::Unreachable
         } else if caller.drops > 0 || !source.suspicion.is_fresh() {
             Hindrance::Drops
         } else if held {

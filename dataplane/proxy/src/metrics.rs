@@ -1,10 +1,19 @@
 //! What operators watch: OpenMetrics text over HTTP, on an address of its own.
 //!
-//! Everything is looked up when it is asked for; a scrape takes the pacer's lock for as long as it copies what it
-//! prints. Per target there is a series for the [`TARGETS`] that matter most, so the number of series is bounded whatever
+//! Everything is looked up when it is asked for, once a second at most: a scrape takes the pacer's lock for a walk over the
+//! targets that it remembers. Per target there is a series for the [`TARGETS`] that matter most, so the number of series is bounded whatever
 //! the size of the fleet; the totals hold all targets.
 
-use std::{convert::Infallible, fmt, io, net::SocketAddr, sync::Arc, thread::JoinHandle, time::Duration};
+use std::{
+    cell::RefCell,
+    convert::Infallible,
+    fmt, io,
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
 
 use http_body_util::Full;
 use hyper::{
@@ -60,9 +69,9 @@ impl Server {
         let thread = std::thread::Builder::new()
             .name("metrics".into())
             .spawn(move || {
-                runtime.block_on(async {
+                tokio::task::LocalSet::new().block_on(&runtime, async {
                     tokio::select! {
-                        ended = serve(listener, Arc::new(registry)) => {
+                        ended = serve(listener, registry) => {
                             if let Err(e) = ended {
                                 error!(%address, error = %e, "metrics are not served any more");
                             }
@@ -94,9 +103,13 @@ impl Drop for Server {
     }
 }
 
-async fn serve(listener: std::net::TcpListener, registry: Arc<Registry>) -> io::Result<()> {
+async fn serve(listener: std::net::TcpListener, registry: Registry) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let page = Rc::new(Page {
+        registry,
+        printed: RefCell::new(None),
+    });
     loop {
         let place = Arc::clone(&places)
             .acquire_owned()
@@ -111,10 +124,10 @@ async fn serve(listener: std::net::TcpListener, registry: Arc<Registry>) -> io::
                 continue;
             }
         };
-        let registry = Arc::clone(&registry);
-        tokio::spawn(async move {
+        let page = Rc::clone(&page);
+        tokio::task::spawn_local(async move {
             let service = service_fn(move |request| {
-                let answer = answer(&request, &registry);
+                let answer = answer(&request, &page);
                 async move { Ok::<_, Infallible>(answer) }
             });
             let connection = hyper::server::conn::http1::Builder::new()
@@ -131,7 +144,7 @@ async fn serve(listener: std::net::TcpListener, registry: Arc<Registry>) -> io::
     }
 }
 
-fn answer(request: &Request<Incoming>, registry: &Registry) -> Response<Full<Bytes>> {
+fn answer(request: &Request<Incoming>, page: &Page) -> Response<Full<Bytes>> {
     let plain = |status: StatusCode, text: &'static str| {
         let mut response = Response::new(Full::from(text));
         *response.status_mut() = status;
@@ -150,19 +163,43 @@ fn answer(request: &Request<Incoming>, registry: &Registry) -> Response<Full<Byt
             .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
     }
-    let mut body = String::new();
-    if text::encode(&mut body, registry).is_err() {
+    let Some(body) = page.body() else {
         return plain(
             StatusCode::INTERNAL_SERVER_ERROR,
             "metrics could not be written\n",
         );
-    }
+    };
     let mut response = Response::new(Full::from(body));
     response
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static(OPEN_METRICS));
     response
 }
+
+/// What is printed, and when it was.
+struct Page {
+    registry: Registry,
+    printed: RefCell<Option<(Instant, Bytes)>>,
+}
+
+impl Page {
+    fn body(&self) -> Option<Bytes> {
+        let mut printed = self.printed.borrow_mut();
+        if let Some((at, body)) = &*printed
+            && at.elapsed() < FRESH
+        {
+            return Some(body.clone());
+        }
+        let mut body = String::new();
+        text::encode(&mut body, &self.registry).ok()?;
+        let body = Bytes::from(body);
+        *printed = Some((Instant::now(), body.clone()));
+        Some(body)
+    }
+}
+
+/// For so long a page is shown again: who asks without a pause does not keep the pacer's lock.
+const FRESH: Duration = Duration::from_secs(1);
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 

@@ -143,6 +143,7 @@ impl UpstreamError {
             Self::Connect { source, .. } if source.kind() == io::ErrorKind::ConnectionRefused => {
                 Outcome::Refused
             }
+            Self::Connect { source, .. } if is_our_own(source) => Outcome::NotDialled,
             Self::Connect { .. } | Self::ConnectTimeout { .. } => Outcome::Unreachable,
             Self::HandshakeTimeout { .. } => Outcome::Silent,
             Self::Hop { too_late: true, .. } => Outcome::LoginTimeout,
@@ -178,13 +179,20 @@ impl Route<'_> {
         let patience = std::pin::pin!(self.worker.alarm.after(PATIENCE));
         match select(opening, patience).await {
             Either::Left((opened, _)) => opened,
-            Either::Right(((), opening)) => {
+            Either::Right(((), mut opening)) => {
                 let node = &self.node.name;
                 doorstep.notice(&match watch.explanation() {
                     Some(explanation) => format!("weir: waiting for {node}: {explanation}\n"),
                     None => format!("weir: waiting for {node}: it has not answered yet\n"),
                 });
-                opening.await
+                let patience = std::pin::pin!(self.worker.alarm.after(CLIENTS_PATIENCE));
+                match select(opening.as_mut(), patience).await {
+                    Either::Left((opened, _)) => opened,
+                    Either::Right(_) => {
+                        doorstep.let_in();
+                        opening.await
+                    }
+                }
             }
         }
     }
@@ -271,7 +279,7 @@ impl Route<'_> {
             user: &user,
             source: self.source_of(endpoint),
             priority: self.priority,
-            credential: paced_credential(self.login),
+            credential: paced_credential(&self.subject.login),
         };
         let place = self.worker.shared.pacing.admit(&request);
         place.map_err(|explanation| self.paced_out(explanation))
@@ -317,6 +325,12 @@ impl Route<'_> {
             None => {
                 let sources = endpoints.iter().filter_map(|endpoint| self.source_of(*endpoint));
                 let distinct: BTreeSet<_> = sources.collect();
+                if distinct.is_empty() {
+                    // An empty list would bind the certificate to no address.
+                    return Err(UpstreamError::Internal(
+                        "no address of this machine leads to the target",
+                    ));
+                }
                 distinct.iter().map(ToString::to_string).collect()
             }
         };
@@ -370,8 +384,25 @@ fn dialled_name(address: &str) -> &str {
     host.trim_start_matches('[').trim_end_matches(']')
 }
 
+/// This machine has run out of something, or cannot dial from where it should: no word about the target.
+fn is_our_own(error: &io::Error) -> bool {
+    const OWN: [i32; 6] = [
+        libc::EADDRINUSE,
+        libc::EADDRNOTAVAIL,
+        libc::EMFILE,
+        libc::ENFILE,
+        libc::ENOBUFS,
+        libc::ENOMEM,
+    ];
+    error.raw_os_error().is_some_and(|code| OWN.contains(&code))
+}
+
 /// Addresses of one name that are tried.
 const ADDRESSES: u8 = 4;
+
+/// How much longer the client is kept in doubt whether it is signed in: node's ssh2 gives up 20 s after it has connected, paramiko
+/// 30 s after its request, and neither would show why.
+const CLIENTS_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A wait that is longer is explained while it lasts.
 const PATIENCE: Duration = Duration::from_secs(2);

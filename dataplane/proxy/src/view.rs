@@ -84,11 +84,7 @@ impl View {
                     (user.name.clone(), traits.collect())
                 })
                 .collect(),
-            pacing_hints: snapshot
-                .nodes
-                .iter()
-                .filter_map(|node| Some((TargetId::from(&*node.address), pacing_hint(node.pacing.as_ref()?))))
-                .collect(),
+            pacing_hints: pacing_hints(snapshot),
         }
     }
 
@@ -109,6 +105,29 @@ impl View {
     }
 }
 
+/// Of several nodes with one address the strictest counts, whichever was told of first.
+fn pacing_hints(snapshot: &Snapshot) -> HashMap<TargetId, Hint> {
+    let mut hints: HashMap<TargetId, Hint> = HashMap::new();
+    for node in &snapshot.nodes {
+        let Some(told) = node.pacing.as_ref() else {
+            continue;
+        };
+        let told = pacing_hint(told);
+        hints
+            .entry(TargetId::from(&*node.address))
+            .and_modify(|known| {
+                let starts = known.max_startups.into_iter().chain(told.max_startups);
+                known.max_startups = starts.min_by_key(|limits| (limits.start, limits.full));
+                let sources = known.per_source_max_startups.into_iter();
+                known.per_source_max_startups = sources.chain(told.per_source_max_startups).min();
+                known.window = known.window.into_iter().chain(told.window).min();
+                known.no_penalties &= told.no_penalties;
+            })
+            .or_insert(told);
+    }
+    hints
+}
+
 /// What is unreadable is not known: the control plane has checked it, and a pacer without a hint is careful.
 fn pacing_hint(hint: &PacingHint) -> Hint {
     let limit = |number: u32| Some(number).filter(|number| *number > 0);
@@ -117,5 +136,43 @@ fn pacing_hint(hint: &PacingHint) -> Hint {
         per_source_max_startups: limit(hint.per_source_max_startups),
         window: limit(hint.max_handshakes),
         no_penalties: hint.no_penalties,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strictest_of_two_nodes_with_one_address_counts() {
+        let node = |max_startups: &str, max_handshakes, no_penalties| weir_api::dataplane::Node {
+            address: "10.0.0.7:22".to_owned(),
+            pacing: Some(PacingHint {
+                max_startups: max_startups.to_owned(),
+                max_handshakes,
+                no_penalties,
+                ..PacingHint::default()
+            }),
+            ..weir_api::dataplane::Node::default()
+        };
+        let untold = weir_api::dataplane::Node {
+            address: "10.0.0.8:22".to_owned(),
+            ..weir_api::dataplane::Node::default()
+        };
+        let nodes = [node("200:30:400", 4, true), node("20:30:100", 0, false), untold];
+        let expected = Hint {
+            max_startups: MaxStartups::parse("20:30:100"),
+            per_source_max_startups: None,
+            window: Some(4),
+            no_penalties: false,
+        };
+        for order in [[0, 1, 2], [2, 1, 0]] {
+            let nodes = order.map(|place| nodes[place].clone()).to_vec();
+            let hints = pacing_hints(&Snapshot {
+                nodes,
+                ..Snapshot::default()
+            });
+            assert_eq!(hints, HashMap::from([("10.0.0.7:22".into(), expected.clone())]));
+        }
     }
 }

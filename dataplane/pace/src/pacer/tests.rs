@@ -385,6 +385,37 @@ fn silent_target_is_met_with_one_at_a_time() {
     assert_eq!(rig.given_up[0].1.hindrance, Hindrance::Silent);
 }
 
+/// Its host key no longer fits, say: each try costs a second, and they come without an end.
+#[test]
+fn good_credential_that_does_not_get_through_cannot_bring_a_ban() {
+    let mut rig = rig();
+    rig.prove();
+    for _ in 0..600 {
+        if let Admission::Admitted(ticket) = rig.request("robot") {
+            rig.report(ticket, Outcome::Broken);
+        }
+        while let Some(ticket) = rig.admitted.pop() {
+            rig.report(ticket, Outcome::Broken);
+        }
+        assert!(rig.snapshot().penalty <= 15 * S, "{:?}", rig.snapshot().penalty);
+        rig.pass(100 * MS);
+    }
+}
+
+#[test]
+fn target_that_nobody_reaches_is_not_called_slow() {
+    let mut rig = rig();
+    let flying: Vec<_> = (0..8).map(|_| admitted(rig.request("a"))).collect();
+    let waits = queued(rig.request("b"));
+    queued(rig.request("b"));
+    for ticket in flying {
+        rig.report(ticket, Outcome::Unreachable);
+    }
+    assert_eq!(rig.admitted, [waits]);
+    rig.pass(30 * S);
+    assert_eq!(rig.given_up[0].1.hindrance, Hindrance::Unreachable);
+}
+
 #[test]
 fn who_waits_for_a_crowded_target_is_not_told_of_failed_logins() {
     let mut rig = rig();

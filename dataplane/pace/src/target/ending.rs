@@ -29,11 +29,21 @@ impl Target {
                 self.learn(credential, Trust::Failed);
                 self.failed(cx, place, cx.config.penalties.rejected)
             }
-            Outcome::Broken => self.failed(cx, place, cx.config.penalties.no_attempt),
-            Outcome::LoginTimeout => self.failed(cx, place, cx.config.penalties.login_timeout),
-            Outcome::Silent => self.silent(cx, place),
+            Outcome::Broken => {
+                self.doubt(place);
+                self.failed(cx, place, cx.config.penalties.no_attempt)
+            }
+            Outcome::LoginTimeout => {
+                self.doubt(place);
+                self.failed(cx, place, cx.config.penalties.login_timeout)
+            }
+            Outcome::Silent => {
+                self.doubt(place);
+                self.silent(cx, place)
+            }
             Outcome::Refused => self.refused(cx, place),
             Outcome::Unreachable => {
+                self.trouble.unreachable = true;
                 self.window.collapse(cx.now, self.cap(cx));
                 self.end(cx, place);
                 Next::Done
@@ -166,6 +176,15 @@ impl Target {
         let cap = self.cap(cx);
         let full = !self.window.admits(cx.now, self.flights.len() as u64, cap);
         self.window.succeeded(cx.now, full, cap);
+    }
+
+    /// A credential that was good did not come to be tried: whatever is in its way may be in the way of all that follow, and each
+    /// costs a penalty.
+    fn doubt(&mut self, place: usize) {
+        let credential = self.flights[place].caller.credential;
+        if self.credentials.trust(credential) == Trust::Proven {
+            self.learn(credential, Trust::Unproven);
+        }
     }
 
     fn learn(&mut self, credential: Credential, trust: Trust) {

@@ -4,6 +4,7 @@
 //! the target (`PerSourcePenalties`), so it is finished when its user has left meanwhile.
 
 use std::{
+    io,
     net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::Arc,
@@ -105,19 +106,24 @@ impl Handshake {
         }
     }
 
-    /// As ssh does: one address after the other, the last failure counts.
+    /// As ssh does: one address after the other. Of failures the one that says most of the target counts.
     async fn connect(&self) -> Result<TcpStream, UpstreamError> {
-        let (last, others) = self
-            .endpoints
-            .split_last()
-            .expect("a name that was resolved has an address");
-        for endpoint in others {
+        let mut told: Option<UpstreamError> = None;
+        for endpoint in &self.endpoints {
             match self.connect_to(*endpoint).await {
                 Ok(socket) => return Ok(socket),
-                Err(error) => debug!(node = &*self.node, ?endpoint, %error, "trying the next address"),
+                Err(error) => {
+                    debug!(node = &*self.node, ?endpoint, %error, "not connected");
+                    if told
+                        .as_ref()
+                        .is_none_or(|told| says_more(&error) >= says_more(told))
+                    {
+                        told = Some(error);
+                    }
+                }
             }
         }
-        self.connect_to(*last).await
+        Err(told.expect("a name that was resolved has an address"))
     }
 
     async fn connect_to(&self, endpoint: Endpoint) -> Result<TcpStream, UpstreamError> {
@@ -250,6 +256,15 @@ impl Handshake {
     }
 }
 
+/// A refused port is where the target is, silence may be; no route to another of its addresses says nothing of it.
+fn says_more(error: &UpstreamError) -> u8 {
+    match error {
+        UpstreamError::Connect { source, .. } if source.kind() == io::ErrorKind::ConnectionRefused => 2,
+        UpstreamError::ConnectTimeout { .. } => 1,
+        _ => 0,
+    }
+}
+
 /// What sshd sends in place of its identification when too many connections are not yet authenticated: nothing up to 8.1,
 /// and then a sentence, which a reset may swallow. Other words come from other causes.
 fn drop_form(greeting: &str, end: &HopEnd) -> Option<DropForm> {
@@ -271,8 +286,6 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use super::*;
 
     #[test]
