@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use rustix::process::Signal;
-use weir_tests::World;
+use weir_tests::{World, eventually};
+
+use crate::pacing_outage::crowd;
 
 #[test]
 fn sigterm_ends_it_and_everything_is_there_again() {
@@ -24,6 +26,23 @@ fn sigterm_ends_it_and_everything_is_there_again() {
     // The same certificate, the same host authority, the same node.
     assert_eq!(world.exec("echo after").succeed().out(), "after\n");
     world.weir().finished_sessions(2);
+}
+
+#[test]
+fn who_waits_for_a_server_is_told_when_weir_ends() {
+    let mut world = World::builder()
+        .config("drain = \"500ms\"")
+        .sshd("MaxStartups 5")
+        .start();
+    let _crowd = crowd(&world, 5);
+    let client = world.exec("true").spawn();
+    eventually("the user waits", || {
+        client.stderr().contains("weir: waiting").then_some(())
+    });
+    world.weir().signal(Signal::TERM);
+    let seen = client.wait_within(Duration::from_secs(10)).ended_with(255);
+    assert!(seen.err().contains("weir is shutting down"), "{seen}");
+    assert!(world.weir_mut().wait_within(Duration::from_secs(10)).success());
 }
 
 #[test]

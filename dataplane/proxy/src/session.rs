@@ -42,6 +42,8 @@ enum Rejection {
     Recording(String),
     #[error("{0}")]
     Upstream(#[from] UpstreamError),
+    #[error("weir is shutting down")]
+    Stopping,
 }
 
 impl Rejection {
@@ -99,8 +101,10 @@ pub(crate) async fn begin(worker: &Rc<Worker>, client: Box<Client>) -> Option<Bo
     let opened = {
         let opening = std::pin::pin!(open(worker, &subject, &authenticated, &doorstep));
         let gone = std::pin::pin!(client.gone(&mut received));
-        match select(opening, gone).await {
-            Either::Left((opened, _)) => opened,
+        let ending = std::pin::pin!(worker.ending());
+        match select(select(opening, ending), gone).await {
+            Either::Left((Either::Left((opened, _)), _)) => opened,
+            Either::Left((Either::Right(_), _)) => Err(Rejection::Stopping),
             Either::Right((end, _)) => {
                 info!(session = subject.session, user = subject.user, %end, "client left before its session began");
                 report_departure(worker, &subject, &end);

@@ -19,8 +19,9 @@ pub(crate) struct Worker {
     pub(crate) alarm: Alarm,
     pub(crate) pool: Arc<BufferPool>,
     pub(crate) supplies: Rc<Supplies>,
-    /// Rung when the connections that are left must end.
+    /// Rung when the connections that are left must end, and true from then on.
     ending: Notify,
+    is_ending: Cell<bool>,
     connections: Cell<usize>,
     /// Rung when the last connection has ended.
     idle: Notify,
@@ -86,6 +87,7 @@ async fn serve(
         pool: BufferPool::new(POOLED_BUFFERS),
         supplies: Rc::default(),
         ending: Notify::new(),
+        is_ending: Cell::new(false),
         connections: Cell::new(0),
         idle: Notify::new(),
         strangers: Cell::new(0),
@@ -159,7 +161,11 @@ impl Worker {
 
     /// Resolves when connections must end.
     pub(crate) async fn ending(&self) {
-        self.ending.notified().await;
+        // Who asks too late to hear of it finds it written.
+        let told = self.ending.notified();
+        if !self.is_ending.get() {
+            told.await;
+        }
     }
 
     async fn drain(&self, limit: Duration) {
@@ -172,6 +178,7 @@ impl Worker {
         if monoio::time::timeout(limit, &mut idle).await.is_ok() {
             return;
         }
+        self.is_ending.set(true);
         self.ending.notify_waiters();
         // Those that are told end by themselves, each within the time of one DISCONNECT.
         if monoio::time::timeout(FAREWELL, idle).await.is_err() {
