@@ -68,27 +68,6 @@ impl Hint {
         window: None,
         no_penalties: false,
     };
-
-    /// Reads the output of `sshd -T`; lines of other keywords are passed over.
-    #[must_use]
-    pub fn from_sshd_config(text: &str) -> Self {
-        let mut hint = Self::default();
-        for line in text.lines() {
-            let mut words = line.split_ascii_whitespace();
-            let (Some(keyword), Some(value)) = (words.next(), words.next()) else {
-                continue;
-            };
-            match keyword.to_ascii_lowercase().as_str() {
-                "maxstartups" => hint.max_startups = MaxStartups::parse(value),
-                "persourcemaxstartups" => {
-                    hint.per_source_max_startups = value.parse().ok().filter(|limit| *limit > 0);
-                }
-                "persourcepenalties" => hint.no_penalties = value == "no",
-                _ => {}
-            }
-        }
-        hint
-    }
 }
 
 #[cfg(test)]
@@ -113,21 +92,5 @@ mod tests {
         ] {
             assert_eq!(MaxStartups::parse(refused), None, "{refused}");
         }
-    }
-
-    #[test]
-    fn hint_is_what_sshd_prints_of_its_configuration() {
-        let printed = "port 22\nmaxstartups 200:30:400\npersourcemaxstartups none\n\
-                       persourcepenalties crash:90 authfail:5 noauth:1 grace-exceeded:10 max:600 min:15\n";
-        let hint = Hint::from_sshd_config(printed);
-        assert_eq!(hint.max_startups, MaxStartups::parse("200:30:400"));
-        assert_eq!(hint.per_source_max_startups, None);
-        assert!(!hint.no_penalties);
-
-        let printed = "MaxStartups 5\nPerSourceMaxStartups 3\nPerSourcePenalties no\nbanner\n";
-        let hint = Hint::from_sshd_config(printed);
-        assert_eq!(hint.max_startups, MaxStartups::parse("5"));
-        assert_eq!(hint.per_source_max_startups, Some(3));
-        assert!(hint.no_penalties);
     }
 }

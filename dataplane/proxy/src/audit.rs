@@ -29,15 +29,12 @@ impl Subject {
     /// One event of this session.
     pub(crate) fn event(&self, kind: &str, detail: &Value) -> AuditEvent {
         AuditEvent {
-            id: Ulid::generate().to_string(),
-            time_us: Clock::wall_us(),
-            kind: kind.to_owned(),
             session: self.session.clone(),
             user: self.user.clone(),
             login: self.login.clone(),
             node: self.node.clone(),
             client_address: self.client.to_string(),
-            detail_json: detail.to_string(),
+            ..bare_event(kind, detail)
         }
     }
 
@@ -62,15 +59,9 @@ impl Subject {
 /// A failed attempt to sign in; there is no session yet.
 pub(crate) fn sign_in_failed(control: &dyn ControlPlane, client: SocketAddr, user: &str, detail: &Value) {
     let event = AuditEvent {
-        id: Ulid::generate().to_string(),
-        time_us: Clock::wall_us(),
-        kind: "auth".to_owned(),
-        session: String::new(),
         user: user.to_owned(),
-        login: String::new(),
-        node: String::new(),
         client_address: client.to_string(),
-        detail_json: json!({ "success": false, "failure": detail }).to_string(),
+        ..bare_event("auth", &json!({ "success": false, "failure": detail }))
     };
     control.report(vec![event], Vec::new());
 }
@@ -90,16 +81,20 @@ pub(crate) fn ban_alert(control: Arc<dyn ControlPlane>, view: Arc<ArcSwap<View>>
             "advice": alert.to_string(),
         });
         let event = AuditEvent {
-            id: Ulid::generate().to_string(),
-            time_us: Clock::wall_us(),
-            kind: "pacing.ban_suspected".to_owned(),
-            session: String::new(),
-            user: String::new(),
-            login: String::new(),
             node: node.to_owned(),
-            client_address: String::new(),
-            detail_json: detail.to_string(),
+            ..bare_event("pacing.ban_suspected", &detail)
         };
         control.report(vec![event], Vec::new());
     })
+}
+
+/// One event now, of nobody and nowhere yet.
+fn bare_event(kind: &str, detail: &Value) -> AuditEvent {
+    AuditEvent {
+        id: Ulid::generate().to_string(),
+        time_us: Clock::wall_us(),
+        kind: kind.to_owned(),
+        detail_json: detail.to_string(),
+        ..AuditEvent::default()
+    }
 }

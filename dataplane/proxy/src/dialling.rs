@@ -10,9 +10,8 @@ use std::{
 
 use monoio::net::TcpStream;
 use socket2::{Domain, Protocol, Socket, Type};
-use weir_crypto::digest::{self, HashAlgorithm};
 
-use crate::worker;
+use crate::{name_hash::name_hash, worker};
 
 /// Addresses of this machine from which targets are dialled.
 #[derive(Debug, Clone)]
@@ -64,7 +63,7 @@ impl SourcePool {
         }
         let addresses = addresses.into_iter().map(|address| Candidate {
             address,
-            hash: hash(address.to_string().as_bytes()),
+            hash: name_hash(&address.to_string()),
         });
         Ok(Self {
             addresses: addresses.collect(),
@@ -80,7 +79,7 @@ impl SourcePool {
     /// The address for `who` toward a target: always the same one while the pool is, and nearly always when it has grown or
     /// shrunk. None where the pool has none of the target's family.
     pub(crate) fn address_for(&self, who: &str, target: SocketAddr) -> Option<IpAddr> {
-        let key = hash(who.as_bytes());
+        let key = name_hash(who);
         // The highest score wins (rendezvous hashing): an address that comes or goes moves nobody but its own users.
         self.addresses
             .iter()
@@ -134,16 +133,6 @@ fn expand(entry: &str) -> Result<Vec<IpAddr>, String> {
             .collect(),
         IpAddr::V6(_) => all.map(|bits| Ipv6Addr::from_bits(bits).into()).collect(),
     })
-}
-
-/// The same on every machine and with every version: who was given an address keeps it.
-fn hash(text: &[u8]) -> u64 {
-    let digest = digest::hash(HashAlgorithm::Sha256, &[text]);
-    let first = digest
-        .as_ref()
-        .first_chunk()
-        .expect("a SHA-256 digest has 32 bytes");
-    u64::from_be_bytes(*first)
 }
 
 /// The finalizer of SplitMix64: each bit of the argument changes half of those of the answer.

@@ -26,6 +26,7 @@ mod hop_stream;
 mod identity;
 mod inspection;
 mod metrics;
+mod name_hash;
 mod pacing;
 mod receive;
 pub mod recorder;

@@ -31,7 +31,6 @@ use weir_api::{
     ControlError,
     dataplane::{UpstreamCertificate, UpstreamCertificateRequest},
 };
-use weir_crypto::digest::{self, HashAlgorithm};
 use weir_pace::{
     Credential as PacedCredential, DropForm, Explanation, Outcome, Priority, Request, TargetId, UserId,
 };
@@ -52,6 +51,7 @@ use crate::{
     client::Doorstep,
     dialling::{self, SourceBy},
     hop_stream::{HopEnd, HopStream},
+    name_hash::name_hash,
     pacing::{NoTurn, Place, Slot},
     receive::Received,
     view::View,
@@ -240,12 +240,20 @@ impl Route<'_> {
         })?;
         // Each may take the whole time that a connection has, and one certificate is good from 16 of our own.
         let addresses = addresses.into_iter().take(usize::from(ADDRESSES));
-        Ok(addresses
-            .map(|target| Endpoint {
-                target,
-                source: self.pooled_source(target),
-            })
-            .collect())
+        Ok(addresses.map(|target| self.endpoint(target)).collect())
+    }
+
+    fn endpoint(&self, target: SocketAddr) -> Endpoint {
+        let source = self.pooled_source(target);
+        let seen_from = match self.worker.shared.config.source_addresses {
+            None if source.is_none() => dialling::local_address_toward(target),
+            _ => source,
+        };
+        Endpoint {
+            target,
+            source,
+            seen_from,
+        }
     }
 
     fn pooled_source(&self, target: SocketAddr) -> Option<IpAddr> {
@@ -260,14 +268,6 @@ impl Route<'_> {
         }
     }
 
-    /// Where targets see connections to an endpoint come from, as far as this machine can tell.
-    fn source_of(&self, endpoint: Endpoint) -> Option<IpAddr> {
-        if endpoint.source.is_some() || self.worker.shared.config.source_addresses.is_some() {
-            return endpoint.source;
-        }
-        dialling::local_address_toward(endpoint.target)
-    }
-
     /// Asks the pacer for the first handshake.
     fn ask(&self, endpoint: Endpoint) -> Result<Place, UpstreamError> {
         let (target, user) = (
@@ -277,7 +277,7 @@ impl Route<'_> {
         let request = Request {
             target: &target,
             user: &user,
-            source: self.source_of(endpoint),
+            source: endpoint.seen_from,
             priority: self.priority,
             credential: paced_credential(&self.subject.login),
         };
@@ -323,8 +323,10 @@ impl Route<'_> {
         let source_addresses = match &config.source_addresses {
             Some(configured) => configured.clone(),
             None => {
-                let sources = endpoints.iter().filter_map(|endpoint| self.source_of(*endpoint));
-                let distinct: BTreeSet<_> = sources.collect();
+                let distinct: BTreeSet<_> = endpoints
+                    .iter()
+                    .filter_map(|endpoint| endpoint.seen_from)
+                    .collect();
                 if distinct.is_empty() {
                     // An empty list would bind the certificate to no address.
                     return Err(UpstreamError::Internal(
@@ -370,12 +372,7 @@ impl Route<'_> {
 /// One way to sign in: a login of the target, with a certificate of the control plane's. Whether it is taken does not depend
 /// on the single certificate.
 fn paced_credential(login: &str) -> PacedCredential {
-    let digest = digest::hash(HashAlgorithm::Sha256, &[login.as_bytes()]);
-    let first = digest
-        .as_ref()
-        .first_chunk()
-        .expect("a SHA-256 digest has 32 bytes");
-    PacedCredential(u64::from_be_bytes(*first))
+    PacedCredential(name_hash(login))
 }
 
 /// `host` of `host:port`, without the brackets of an IPv6 address: what a host certificate must name.

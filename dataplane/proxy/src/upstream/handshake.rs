@@ -54,6 +54,8 @@ pub(super) struct Endpoint {
     pub(super) target: SocketAddr,
     /// Of the pool; without one the kernel chooses.
     pub(super) source: Option<IpAddr>,
+    /// Where the target sees the connection come from, as far as this machine can tell.
+    pub(super) seen_from: Option<IpAddr>,
 }
 
 /// The way is open; or the turn that was used up, and why it is not.
