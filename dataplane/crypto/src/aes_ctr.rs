@@ -7,7 +7,7 @@ use std::fmt;
 
 use aes::{Aes128Enc, Aes192Enc, Aes256Enc};
 use ctr::Ctr128BE;
-use ctr::cipher::{KeyIvInit, StreamCipher};
+use ctr::cipher::{KeyIvInit, StreamCipher, StreamCipherSeek};
 
 /// Length of the initial counter in bytes.
 pub const IV_LEN: usize = 16;
@@ -42,6 +42,26 @@ impl AesCtr {
         })
     }
 
+    /// How many bytes of the keystream have been used.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        match &self.0 {
+            Keystream::Aes128(stream) => stream.current_pos(),
+            Keystream::Aes192(stream) => stream.current_pos(),
+            Keystream::Aes256(stream) => stream.current_pos(),
+        }
+    }
+
+    /// Goes back to a [position](AesCtr::position): the keystream from there is used again. What it was combined with before
+    /// must never have been seen by anybody.
+    pub fn rewind(&mut self, position: u64) {
+        match &mut self.0 {
+            Keystream::Aes128(stream) => stream.seek(position),
+            Keystream::Aes192(stream) => stream.seek(position),
+            Keystream::Aes256(stream) => stream.seek(position),
+        }
+    }
+
     /// Combines `data` with the next `data.len()` bytes of the keystream.
     pub fn apply(&mut self, data: &mut [u8]) {
         match &mut self.0 {
@@ -55,5 +75,28 @@ impl AesCtr {
 impl fmt::Debug for AesCtr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("AesCtr(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rewound_keystream_is_the_same_from_that_place_on() {
+        // The counter's lower half overflows within it.
+        let iv = [0xff; IV_LEN];
+        for key_len in [16, 24, 32] {
+            let mut stream = AesCtr::new(&[7; 32][..key_len], &iv);
+            let mut start = [0; 37];
+            stream.apply(&mut start);
+            assert_eq!(stream.position(), 37);
+            let (mut first, mut second) = ([0; 100], [0; 100]);
+            stream.apply(&mut first);
+            stream.rewind(37);
+            stream.apply(&mut second);
+            assert_eq!(first, second);
+            assert_eq!(stream.position(), 137);
+        }
     }
 }

@@ -19,7 +19,7 @@ use crate::extensions::Extensions;
 use crate::handshake::{AwaitKexInit, Core, HostKeyProof, Role};
 use crate::key::HostKey;
 use crate::negotiation::{Negotiated, Side};
-use crate::packet::{Opener, SAFE_BYTES, SAFE_PACKETS, Sealer, Usage};
+use crate::packet::{Opener, SAFE_BYTES, SAFE_PACKETS, SealPoint, Sealer, Usage};
 use crate::wire::{Writer, msg};
 use allowance::Allowance;
 use phase::{AwaitIdent, Phase};
@@ -386,6 +386,32 @@ impl Hop {
             // With its keys used up this side leaves without a word.
             let _ = self.core.sealer.seal(env.random, &payload, out);
         }
+    }
+
+    /// Where sealing stands, for [`disconnect_instead`](Hop::disconnect_instead).
+    pub fn seal_point(&self) -> SealPoint {
+        self.core.sealer.point()
+    }
+
+    /// Appends a DISCONNECT in the place of all that was sealed since `point`, which the caller has dropped and of which not one
+    /// byte may have been sent. Says nothing, and returns false, if keys have changed since. Nothing may be sealed or
+    /// received afterwards: so what takes the place of the dropped packets is this one packet.
+    pub fn disconnect_instead(
+        &mut self,
+        point: &SealPoint,
+        env: &mut Env<'_>,
+        reason: DisconnectReason,
+        text: &str,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        if !self.core.sealer.rewind(point) {
+            self.phase = Phase::Ended;
+            self.core.farewell_said = true;
+            return false;
+        }
+        self.core.farewell_said = false;
+        self.disconnect(env, reason, text, out);
+        true
     }
 
     /// When the keys in use are as old as they should get; `None` while others are on their way or may not be.

@@ -24,3 +24,4 @@ pub use handshake::HostKeyProof;
 pub use hop::{Env, Event, Hop, HostKeyCheck, Packet, Step, Timestamp};
 pub use key::HostKey;
 pub use negotiation::{Negotiated, Protection};
+pub use packet::SealPoint;

@@ -15,6 +15,7 @@ mod open;
 mod seal;
 
 pub(crate) use open::{Opened, Opener};
+pub use seal::SealPoint;
 pub(crate) use seal::Sealer;
 
 use weir_crypto::aes_ctr::AesCtr;
@@ -197,6 +198,7 @@ impl Alignment {
 }
 
 /// RFC 5647 §7.1: four fixed bytes and a counter of eight, both from the initial vector.
+#[derive(Clone, Copy)]
 struct GcmNonce([u8; 12]);
 
 impl GcmNonce {

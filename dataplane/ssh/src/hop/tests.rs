@@ -2,6 +2,7 @@
 
 mod attack;
 mod exchange;
+mod farewell;
 mod forged;
 mod pair;
 mod rekey;

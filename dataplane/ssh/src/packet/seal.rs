@@ -1,8 +1,10 @@
 //! Sealing what goes to the peer.
 
+use std::fmt;
+
 use weir_crypto::random::Random;
 
-use super::{AEAD_TAG_LEN, Cipher, DirectionKeys, LENGTH_LEN, MAX_OWN_PADDING, Usage};
+use super::{AEAD_TAG_LEN, Cipher, DirectionKeys, GcmNonce, LENGTH_LEN, MAX_OWN_PADDING, Usage};
 use crate::error::Error;
 use crate::wire::Writer;
 
@@ -10,6 +12,32 @@ use crate::wire::Writer;
 pub(crate) struct Sealer {
     cipher: Cipher,
     pub(crate) usage: Usage,
+    /// How often keys have been put in use.
+    installed: u32,
+}
+
+/// Where sealing stood at a moment: what was sealed since can be taken back as long as none of it has been sent.
+#[derive(Clone, Copy)]
+pub struct SealPoint {
+    installed: u32,
+    usage: Usage,
+    cipher: CipherPoint,
+}
+
+#[derive(Clone, Copy)]
+enum CipherPoint {
+    /// The sequence number is all there is.
+    Sequence,
+    Nonce(GcmNonce),
+    Keystream(u64),
+}
+
+impl fmt::Debug for SealPoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SealPoint")
+            .field("usage", &self.usage)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Sealer {
@@ -18,6 +46,7 @@ impl Sealer {
         Sealer {
             cipher: Cipher::Clear,
             usage: Usage::default(),
+            installed: 0,
         }
     }
 
@@ -25,6 +54,41 @@ impl Sealer {
     pub(crate) fn install(&mut self, keys: DirectionKeys, reset_sequence: bool) {
         self.cipher = keys.0;
         self.usage.renew(reset_sequence);
+        self.installed = self.installed.wrapping_add(1);
+    }
+
+    /// Where sealing stands now.
+    pub(crate) fn point(&self) -> SealPoint {
+        SealPoint {
+            installed: self.installed,
+            usage: self.usage,
+            cipher: match &self.cipher {
+                Cipher::Clear | Cipher::ChaCha { .. } => CipherPoint::Sequence,
+                Cipher::Gcm { nonce, .. } => CipherPoint::Nonce(*nonce),
+                Cipher::Etm { cipher, .. } | Cipher::Mac { cipher, .. } => {
+                    CipherPoint::Keystream(cipher.position())
+                }
+            },
+        }
+    }
+
+    /// Goes back to `point`, as if nothing had been sealed since. Nonces and keystream are used again, which gives nothing
+    /// away only because nobody has seen what they were used for. False if other keys are in use now.
+    #[must_use]
+    pub(crate) fn rewind(&mut self, point: &SealPoint) -> bool {
+        if point.installed != self.installed {
+            return false;
+        }
+        match (&mut self.cipher, point.cipher) {
+            (Cipher::Gcm { nonce, .. }, CipherPoint::Nonce(earlier)) => *nonce = earlier,
+            (Cipher::Etm { cipher, .. } | Cipher::Mac { cipher, .. }, CipherPoint::Keystream(position)) => {
+                cipher.rewind(position);
+            }
+            (_, CipherPoint::Sequence) => {}
+            _ => return false,
+        }
+        self.usage = point.usage;
+        true
     }
 
     /// Appends a packet with random padding.
