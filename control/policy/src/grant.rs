@@ -1,7 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// What a session may do once it is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,13 +99,25 @@ pub enum Record {
     Strict,
 }
 
+/// When recorded bytes are passed on, the laxer first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecordingMode {
+    /// At once; a killed data plane loses what it recorded during the last flush interval.
+    Async,
+    /// When their record is on disk; a killed data plane loses nothing that was passed on.
+    Sync,
+}
+
 /// Access, and under what terms.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
     /// What the session may do.
     pub features: FeatureSet,
-    /// The strictest that a granting role asks for.
+    /// The strictest that a granting role asks for, unless one exempts.
     pub record: Record,
+    /// The strictest that a granting role asks for; `None` where none does: then the cluster's counts.
+    pub recording_mode: Option<RecordingMode>,
     /// What the user types is recorded too.
     pub record_input: bool,
     /// The first role that granted the access.

@@ -4,7 +4,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
 
-use crate::grant::{Feature, FeatureSet, Record};
+use crate::grant::{Feature, FeatureSet, Record, RecordingMode};
 use crate::matcher::{LabelMatchers, Matchers};
 
 /// Characters in a role's name.
@@ -33,7 +33,9 @@ const NAME_LENGTH_LIMIT: usize = 64;
 /// x11 = true                          # taken away in every session of those who hold this role
 ///
 /// [options]
-/// record = "strict"                   # strict, best_effort, off; default strict
+/// record_session = "strict"           # strict, best_effort, off; default strict; of several roles the strictest counts
+/// record_exempt = false               # true: what would be strict is best_effort for those who hold this role; default false
+/// recording_mode = "sync"             # sync, async; default what the cluster has; sync counts before async
 /// record_input = false                # default false
 /// max_session_ttl = "8h"              # longest user certificate
 /// ```
@@ -112,7 +114,11 @@ pub(crate) struct Rules {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Options {
-    pub(crate) record: Record,
+    // Its first name stands in roles that are stored.
+    #[serde(alias = "record")]
+    pub(crate) record_session: Record,
+    pub(crate) record_exempt: bool,
+    pub(crate) recording_mode: Option<RecordingMode>,
     pub(crate) record_input: bool,
     #[serde(deserialize_with = "duration")]
     pub(crate) max_session_ttl: Option<Duration>,
@@ -256,7 +262,7 @@ mod tests {
     fn the_default_role_is_readable() {
         let role = Role::parse(crate::ACCESS_ROLE).unwrap();
         assert_eq!(role.name(), "access");
-        assert_eq!(role.options.record, Record::Strict);
+        assert_eq!(role.options.record_session, Record::Strict);
         assert!(
             Feature::ALL
                 .into_iter()
@@ -285,7 +291,12 @@ mod tests {
         assert!(
             error("name = \"a\"\nallow.node_labels = { \"*\" = \"x\" }\n").contains("takes only the value")
         );
-        assert!(error("name = \"a\"\noptions.record = \"some\"\n").contains("unknown variant `some`"));
+        assert!(
+            error("name = \"a\"\noptions.record_session = \"some\"\n").contains("unknown variant `some`")
+        );
+        assert!(
+            error("name = \"a\"\noptions.recording_mode = \"often\"\n").contains("unknown variant `often`")
+        );
         assert!(error("name = \"a\"\noptions.max_session_ttl = \"8\"\n").contains("a time like \"8h\""));
         assert!(error("name = \"a\"\noptions.max_session_ttl = \"1s\"\n").contains("at least \"1m\""));
         assert!(error("name = ").starts_with("role document, line 1: "));

@@ -138,14 +138,21 @@ impl PolicySet {
         let first = granting.next().ok_or(Rule::NoRole)?;
         let mut grant = Grant {
             features: first.allow.features,
-            record: first.options.record,
+            record: first.options.record_session,
+            recording_mode: first.options.recording_mode,
             record_input: first.options.record_input,
             rule: Rule::Allow(first.name.clone()),
         };
+        let mut is_exempt = first.options.record_exempt;
         for role in granting {
             grant.features = grant.features.union(role.allow.features);
-            grant.record = Record::max(grant.record, role.options.record);
+            grant.record = Record::max(grant.record, role.options.record_session);
+            grant.recording_mode = Option::max(grant.recording_mode, role.options.recording_mode);
             grant.record_input |= role.options.record_input;
+            is_exempt |= role.options.record_exempt;
+        }
+        if is_exempt {
+            grant.record = Record::min(grant.record, Record::BestEffort);
         }
         grant.features = grant.features.without(denied);
         Ok(grant)
@@ -155,7 +162,7 @@ impl PolicySet {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ACCESS_ROLE, Feature};
+    use crate::{ACCESS_ROLE, Feature, RecordingMode};
 
     const DEVELOPERS: &str = r#"
         name = "developers"
@@ -163,7 +170,8 @@ mod tests {
         logins = ["ubuntu", "^dev-.*$"]
         node_labels = { env = ["dev", "^stag.*$"], team = "*" }
         [options]
-        record = "best_effort"
+        record_session = "best_effort"
+        recording_mode = "async"
         max_session_ttl = "8h"
     "#;
     const TUNNELS: &str = r#"
@@ -174,9 +182,18 @@ mod tests {
         local_forwarding = true
         x11 = true
         [options]
-        record = "off"
+        record_session = "off"
+        recording_mode = "sync"
         record_input = true
         max_session_ttl = "1h"
+    "#;
+    const ON_CALL: &str = r#"
+        name = "on-call"
+        [allow]
+        logins = "root"
+        node_labels = { "*" = "*" }
+        [options]
+        record_exempt = true
     "#;
     const CONTRACTORS: &str = r#"
         name = "contractors"
@@ -211,6 +228,7 @@ mod tests {
                 ("access", ACCESS_ROLE),
                 ("developers", DEVELOPERS),
                 ("tunnels", TUNNELS),
+                ("on-call", ON_CALL),
                 ("contractors", CONTRACTORS),
                 ("broken", "name = \"broken\"\nfuture = 1\n"),
             ],
@@ -221,6 +239,7 @@ mod tests {
                 user("dora", &["root"], &["access", "broken"]),
                 user("emil", &["root"], &["access", "gone"]),
                 user("fred", &["root"], &[]),
+                user("gina", &["root", "ubuntu"], &["access", "on-call"]),
             ],
             [
                 node("web1", &[]),
@@ -290,9 +309,19 @@ mod tests {
         let both = access("bob", "ubuntu", "dev1").unwrap();
         assert!(both.permits(Feature::LocalForwarding) && both.record_input);
         assert_eq!(both.record, Record::BestEffort);
+        assert_eq!(both.recording_mode, Some(RecordingMode::Sync));
 
         let one = access("bob", "ubuntu", "stag1").unwrap();
         assert!(!one.permits(Feature::LocalForwarding) && !one.record_input);
+        assert_eq!(one.recording_mode, Some(RecordingMode::Async));
+        assert_eq!(access("alice", "root", "web1").unwrap().recording_mode, None);
+    }
+
+    #[test]
+    fn an_exempt_role_lets_sessions_that_it_grants_go_on_unrecorded() {
+        assert_eq!(access("gina", "root", "web1").unwrap().record, Record::BestEffort);
+        let not_granted_by_it = access("gina", "ubuntu", "web1").unwrap();
+        assert_eq!(not_granted_by_it.record, Record::Strict);
     }
 
     #[test]
