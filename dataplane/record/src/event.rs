@@ -110,6 +110,7 @@ impl EventKind {
     pub const UNRECORDED: EventKind = EventKind(13);
     pub const CLOSED: EventKind = EventKind(14);
     pub const FORWARD: EventKind = EventKind(15);
+    pub const GAP: EventKind = EventKind(17);
 
     /// Whether the payload is the bytes of a stream, which may be divided between events at any byte.
     #[must_use]
@@ -209,6 +210,20 @@ pub enum Event<'a> {
         /// The originator's port, 0 where there is none.
         originator_port: u32,
     },
+    /// A stretch of the session that is not recorded: nobody could, and the session was permitted to go on. It stands where the
+    /// record goes on, or ends.
+    Gap {
+        /// Where it begins, since the session's start.
+        from: Duration,
+        /// Where it ends.
+        to: Duration,
+        /// Bytes of channel data that passed in it.
+        bytes: u64,
+        /// Other events in it.
+        events: u64,
+        /// Why, in the recorder's words.
+        reason: &'a [u8],
+    },
     /// A kind that this version does not know.
     Unknown {
         /// Its code.
@@ -238,6 +253,7 @@ impl<'a> Event<'a> {
             Event::Unrecorded { .. } => EventKind::UNRECORDED,
             Event::Closed => EventKind::CLOSED,
             Event::Forward { .. } => EventKind::FORWARD,
+            Event::Gap { .. } => EventKind::GAP,
             Event::Unknown { kind, .. } => *kind,
         }
     }
@@ -308,6 +324,18 @@ impl<'a> Event<'a> {
                 put_string(out, originator);
                 put_varint(out, u64::from(originator_port));
             }
+            Event::Gap {
+                from,
+                to,
+                bytes,
+                events,
+                reason,
+            } => {
+                for value in [micros(from), micros(to), bytes, events] {
+                    put_varint(out, value);
+                }
+                put_string(out, reason);
+            }
             Event::Unknown { payload, .. } => out.extend_from_slice(payload),
         }
     }
@@ -364,9 +392,20 @@ impl<'a> Event<'a> {
                     originator_port: p.varint_u32("forward")?,
                 }
             }
+            EventKind::GAP => Event::Gap {
+                from: Duration::from_micros(p.varint("gap")?),
+                to: Duration::from_micros(p.varint("gap")?),
+                bytes: p.varint("gap")?,
+                events: p.varint("gap")?,
+                reason: p.string("gap")?,
+            },
             _ => Event::Unknown { kind, payload },
         })
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn put_size(out: &mut Vec<u8>, columns: u32, rows: u32, width_px: u32, height_px: u32) {
@@ -515,6 +554,13 @@ mod tests {
                 port: 0,
                 originator: b"",
                 originator_port: 0,
+            },
+            Event::Gap {
+                from: Duration::from_micros(7),
+                to: Duration::from_secs(9),
+                bytes: u64::MAX,
+                events: 3,
+                reason: b"no space",
             },
             Event::Unknown {
                 kind: EventKind(200),

@@ -135,6 +135,19 @@ fn object(entry: &Entry<'_>) -> Map<String, Value> {
             bytes(&mut o, "host", host);
             bytes(&mut o, "originator", originator);
         }
+        Event::Gap {
+            from,
+            to,
+            bytes: count,
+            events,
+            reason,
+        } => {
+            set("from_us", micros(from).into());
+            set("to_us", micros(to).into());
+            set("bytes", count.into());
+            set("events", events.into());
+            bytes(&mut o, "reason", reason);
+        }
         Event::Unknown { kind, payload } => {
             set("code", kind.0.into());
             bytes(&mut o, "payload", payload);
@@ -168,6 +181,7 @@ fn name(event: &Event<'_>) -> &'static str {
         Event::Unrecorded { .. } => "unrecorded",
         Event::Closed => "closed",
         Event::Forward { .. } => "forward",
+        Event::Gap { .. } => "gap",
         Event::Unknown { .. } => "unknown",
     }
 }
