@@ -126,7 +126,7 @@ fn input_is_recorded_where_policy_says_so() {
 fn nothing_is_recorded_where_policy_says_so() {
     let world = World::start();
     world.put_role(
-        "name = \"access\"\n[allow]\nlogins = \"*\"\nnode_labels = { \"*\" = \"*\" }\n[options]\nrecord = \"off\"\n",
+        "name = \"access\"\n[allow]\nlogins = \"*\"\nnode_labels = { \"*\" = \"*\" }\n[options]\nrecord_session = \"off\"\n",
     );
     world.exec("echo unseen").succeed();
     eventually("the session is over", || {

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer};
 use weir_pace::MaxStartups;
 use weir_proxy::{IoMode, SourceBy, SourcePool};
+use weir_server::RecordingMode;
 
 use crate::failure::usage;
 use crate::files::unreadable;
@@ -69,8 +70,11 @@ pub(crate) struct Sources {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Recording {
     pub(crate) directory: Option<PathBuf>,
+    pub(crate) mode: RecordingMode,
     #[serde(deserialize_with = "duration")]
     pub(crate) flush_interval: Duration,
+    #[serde(deserialize_with = "one_line")]
+    pub(crate) contact: String,
     #[serde(rename = "exec_output_limit", deserialize_with = "bytes")]
     pub(crate) exec_output_limit_bytes: u64,
     pub(crate) recipients: Vec<String>,
@@ -139,6 +143,8 @@ impl Default for Recording {
     fn default() -> Self {
         Recording {
             directory: None,
+            mode: RecordingMode::Async,
+            contact: String::new(),
             flush_interval: Duration::from_millis(250),
             exec_output_limit_bytes: 64 << 20,
             recipients: Vec::new(),
@@ -254,6 +260,17 @@ fn source_by<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SourceBy, D::
     }
 }
 
+/// Text that stands at the end of a sentence on a user's terminal.
+fn one_line<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    match text.len() <= 200 && !text.chars().any(char::is_control) {
+        true => Ok(text),
+        false => Err(de::Error::custom(
+            "got a text of several lines or of more than 200 bytes while expecting one short line",
+        )),
+    }
+}
+
 fn some_workers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
     match usize::deserialize(deserializer)? {
         count @ 1..=1024 => Ok(Some(count)),
@@ -342,6 +359,8 @@ mod tests {
             ("io = \"kqueue\"", "uring"),
             ("recording = { exec_output_limit = \"64MB\" }", "64MiB"),
             ("recording = { exec_output_limit = true }", "64MiB"),
+            ("recording = { mode = \"often\" }", "unknown variant `often`"),
+            ("recording = { contact = \"a\\nb\" }", "one short line"),
             ("metrics = \"9464\"", "socket address"),
             (
                 "pacing = { wait_limit = \"999ms\" }",

@@ -126,6 +126,8 @@ fn control_config(
         cluster: configuration.cluster.clone(),
         proxy_checks_host_keys: Some(configuration.proxy_checks_host_keys),
         exec_output_limit_bytes: Some(configuration.recording.exec_output_limit_bytes),
+        recording_mode: Some(configuration.recording.mode),
+        recording_contact: Some(configuration.recording.contact.clone()),
         max_user_ttl_seconds: Some(configuration.max_user_ttl.as_secs()),
         extra_recording_recipients: configuration.recording.recipients.clone(),
         recordings: Some(Arc::new(store)),

@@ -16,6 +16,7 @@ use weir_api::dataplane::{
 };
 use weir_api::{BoxFuture, ControlError, ControlPlane, Inspect};
 use weir_crypto::sign::PrivateKey;
+use weir_policy::RecordingMode;
 use weir_store::Session;
 
 use crate::authorities::Authorities;
@@ -58,6 +59,10 @@ pub struct ControlConfig {
     pub exec_output_limit_bytes: Option<u64>,
     /// Longest user certificate in seconds. `None`: as before, at first seven days.
     pub max_user_ttl_seconds: Option<u64>,
+    /// When recorded bytes are passed on, where no role says so. `None`: as before, at first at once.
+    pub recording_mode: Option<RecordingMode>,
+    /// Whom users ask when sessions cannot be recorded. `None`: as before, at first nobody by name.
+    pub recording_contact: Option<String>,
     /// age recipients of recordings besides the control plane's own.
     pub extra_recording_recipients: Vec<String>,
     /// Where recordings are. `None`: in the data directory, see [`Control::recordings_dir`].

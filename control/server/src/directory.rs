@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use weir_api::dataplane;
+use weir_policy::RecordingMode;
 use weir_ssh::key::PublicKey;
 use weir_store::{Action, Change, Expect, Kind, Resource, Resources};
 
@@ -85,6 +86,8 @@ pub(crate) struct Settings {
     pub(crate) exec_output_limit_bytes: u64,
     pub(crate) max_user_ttl_seconds: u64,
     pub(crate) recording_recipients: Vec<String>,
+    pub(crate) recording_mode: RecordingMode,
+    pub(crate) recording_contact: String,
 }
 
 impl Default for Settings {
@@ -98,6 +101,9 @@ impl Default for Settings {
             // A machine's certificate that is renewed every day survives a long weekend; proofs are remembered as long.
             max_user_ttl_seconds: 7 * 24 * 3600,
             recording_recipients: Vec::new(),
+            // A quarter of a second at a crash is what most can bear, and no key stroke waits for a disk.
+            recording_mode: RecordingMode::Async,
+            recording_contact: String::new(),
         }
     }
 }

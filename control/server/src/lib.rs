@@ -26,3 +26,4 @@ mod state;
 pub use control::{Control, ControlConfig};
 pub use error::OpenError;
 pub use key_source::KeySource;
+pub use weir_policy::RecordingMode;

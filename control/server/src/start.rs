@@ -144,6 +144,11 @@ impl Plan {
                     .max_user_ttl_seconds
                     .unwrap_or(settings.max_user_ttl_seconds),
                 recording_recipients: [vec![own], config.extra_recording_recipients.clone()].concat(),
+                recording_mode: config.recording_mode.unwrap_or(settings.recording_mode),
+                recording_contact: config
+                    .recording_contact
+                    .clone()
+                    .unwrap_or(settings.recording_contact),
             }
         };
         if !wanted.proxy_checks_host_keys {

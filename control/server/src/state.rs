@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use tokio::sync::{RwLock, RwLockReadGuard};
 use weir_api::dataplane::{self, Snapshot};
-use weir_policy::{Labels, Node, PolicySet, User};
+use weir_policy::{Labels, Node, PolicySet, RecordingMode, User};
 use weir_store::{Change, Store, StoreError};
 
 use crate::directory::{Directory, Purpose};
@@ -163,6 +163,11 @@ fn snapshot(directory: &Directory) -> Snapshot {
             recording_recipients: directory.settings.recording_recipients.clone(),
             exec_output_limit_bytes: directory.settings.exec_output_limit_bytes,
             live_data_planes: 1,
+            recording_mode: match directory.settings.recording_mode {
+                RecordingMode::Sync => dataplane::RecordingMode::Sync.into(),
+                RecordingMode::Async => dataplane::RecordingMode::Async.into(),
+            },
+            recording_contact: directory.settings.recording_contact.clone(),
         }),
     }
 }

@@ -15,8 +15,15 @@ use object_store::local::LocalFileSystem;
 use ulid::Ulid;
 use weir_crypto::random::{Random, SystemRandom};
 use weir_crypto::sign::PrivateKey;
-use weir_proxy::recorder::{Finished, Recorder, RecorderConfig, SessionRecording, sync_directory};
+use weir_proxy::recorder::{Finished, Recorder, RecorderConfig, SessionRecording, Terms, sync_directory};
 use weir_record::{Event, Identities, Recipients, SessionMeta, Status, Stream};
+
+/// What most sessions are promised.
+const TERMS: Terms = Terms {
+    exec_limit: 0,
+    is_strict: true,
+    is_sync: false,
+};
 
 /// Counts the bytes that are allocated and not freed.
 struct Counting;
@@ -107,7 +114,7 @@ impl Bench {
             cluster: "main".to_owned(),
         };
         self.recorder
-            .begin(&meta, &self.recipients, 0)
+            .begin(&meta, &self.recipients, TERMS)
             .expect("the recorder runs")
     }
 
@@ -197,7 +204,7 @@ impl Bench {
         before.print(&label, 1e6 / f64::from(events));
         sessions
             .into_iter()
-            .for_each(|session| session.finish(Status::Complete));
+            .for_each(|session| drop(session.finish(Status::Complete)));
         self.archived(count);
     }
 

@@ -3,9 +3,11 @@
 mod copying;
 
 use weir_pace::Priority;
-use weir_policy::{Feature, Grant, Record};
+use weir_policy::{Feature, Grant, Record, RecordingMode};
 use weir_relay::{Ask, Decision, Policy, Program, Recording};
 use weir_ssh::certificate::UserCertificate;
+
+use crate::{recorder::Terms, view::View};
 
 /// The terms of one session, fixed when it starts.
 #[derive(Debug, Clone)]
@@ -43,6 +45,7 @@ impl Access {
             grant: Grant {
                 features: weir_policy::FeatureSet::default(),
                 record: Record::Strict,
+                recording_mode: None,
                 record_input: false,
                 rule: weir_policy::Rule::Allow("test".into()),
             },
@@ -55,8 +58,21 @@ impl Access {
         }
     }
 
-    pub(crate) fn record(&self) -> Record {
-        self.grant.record
+    /// What the session is promised of its record, where it has one.
+    pub(crate) fn recording_terms(&self, view: &View) -> Option<Terms> {
+        let mode = self.grant.recording_mode;
+        Some(Terms {
+            exec_limit: view.settings.exec_output_limit_bytes,
+            is_strict: match self.grant.record {
+                Record::Off => return None,
+                Record::BestEffort => false,
+                Record::Strict => true,
+            },
+            is_sync: mode.map_or_else(
+                || view.records_synchronously(),
+                |mode| mode == RecordingMode::Sync,
+            ),
+        })
     }
 
     /// Whose logins go first where they tie: what the client will ask for is known only when it is let in, but who may have no

@@ -5,6 +5,7 @@ use std::{
     io,
     os::fd::{AsRawFd, BorrowedFd},
     rc::Rc,
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -16,13 +17,15 @@ use weir_ssh::{Env, Event, Hop, Packet, Timestamp};
 
 use crate::{
     clock::Clock,
+    held::{BatchStart, Held},
     receive::{Read, Received},
+    recorder::Durability,
 };
 
 /// One hop, its socket, and what it has sealed but not yet sent.
 ///
 /// Sealing order is sending order: whoever seals appends to `outgoing` in the same step, and bytes
-/// leave it only from its front.
+/// leave it only from its front. Where a session is recorded synchronously, none leaves it before its record is durable (`held`).
 pub(crate) struct HopStream {
     socket: TcpStream,
     clock: Clock,
@@ -108,13 +111,41 @@ impl HopStream {
         self.outgoing.borrow().pending()
     }
 
+    /// Bytes that are sealed and held back.
+    pub(crate) fn held(&self) -> usize {
+        self.outgoing.borrow().held()
+    }
+
+    /// Where the batch begins that is sealed from here on.
+    pub(crate) fn batch_start(&self) -> BatchStart {
+        BatchStart {
+            at: self.outgoing.borrow().bytes.len(),
+            point: self.hop.borrow().seal_point(),
+        }
+    }
+
+    /// Holds back what was sealed since `start` until the session's first `handed` events are durable. Nothing may have been sent
+    /// since.
+    pub(crate) fn hold_since(&self, start: BatchStart, handed: u64, durability: impl FnOnce() -> Durability) {
+        let mut outgoing = self.outgoing.borrow_mut();
+        let end = outgoing.bytes.len();
+        if end > start.at {
+            let held = outgoing
+                .held
+                .get_or_insert_with(|| Box::new(Held::new(durability())));
+            held.push(start, end, handed);
+        }
+    }
+
     /// Sends what the socket takes now.
     pub(crate) fn send(&self) {
         let mut outgoing = self.outgoing.borrow_mut();
-        while outgoing.pending() > 0 && !self.broken.get() {
+        outgoing.release();
+        while outgoing.unsent() > 0 && !self.broken.get() {
+            let sendable = outgoing.sent..outgoing.sendable();
             match rustix::net::send(
                 self.fd(),
-                &outgoing.bytes[outgoing.sent..],
+                &outgoing.bytes[sendable],
                 SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
             ) {
                 Ok(n) => outgoing.sent += n,
@@ -124,19 +155,49 @@ impl HopStream {
                 Err(_) => self.broken.set(true),
             }
         }
-        outgoing.give_back(&self.supplies);
+        if outgoing.pending() == 0 || self.broken.get() {
+            outgoing.give_back(&self.supplies);
+        } else {
+            outgoing.compact();
+        }
     }
 
-    /// Waits until everything sealed has been sent, or can never be.
+    /// Waits until everything sealed has been sent, or can never be. For ever, if it is held back and its record has failed: then the
+    /// session ends.
     pub(crate) async fn sent(&self) {
         loop {
             self.send();
             if self.pending() == 0 {
                 return;
             }
-            if self.socket.writable(false).await.is_err() {
-                self.broken.set(true);
+            self.progress().await;
+        }
+    }
+
+    /// Whether more may be sealed: all that may be sent has been, and little is held back.
+    pub(crate) fn has_room(&self) -> bool {
+        let outgoing = self.outgoing.borrow();
+        outgoing.unsent() == 0 && outgoing.held() < HELD_BYTES
+    }
+
+    /// Waits for [`has_room`](Self::has_room).
+    pub(crate) async fn room(&self) {
+        loop {
+            self.send();
+            if self.has_room() {
+                return;
             }
+            self.progress().await;
+        }
+    }
+
+    /// Waits until there is something to send, and room for it.
+    async fn progress(&self) {
+        if self.outgoing.borrow().unsent() == 0 {
+            return std::future::poll_fn(|cx| self.outgoing.borrow().poll_release(cx)).await;
+        }
+        if self.socket.writable(false).await.is_err() {
+            self.broken.set(true);
         }
     }
 
@@ -237,12 +298,6 @@ impl HopStream {
         self.keys_changed.notified()
     }
 
-    /// Drops what is sealed and not yet sent. The peer gets nothing any more.
-    pub(crate) fn forsake(&self) {
-        self.broken.set(true);
-        self.outgoing.borrow_mut().give_back(&self.supplies);
-    }
-
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }
@@ -250,6 +305,15 @@ impl HopStream {
     /// Says goodbye with a reason, as far as the peer still listens.
     pub(crate) fn disconnect(&self, reason: weir_ssh::DisconnectReason, text: &str) {
         self.step(|hop, env, out| hop.disconnect(env, reason, text, out));
+        self.send();
+    }
+
+    /// The same in the place of what is held back, which is dropped. Where keys have changed within that, nothing can be said.
+    pub(crate) fn disconnect_instead(&self, reason: weir_ssh::DisconnectReason, text: &str) {
+        let Some(start) = self.outgoing.borrow_mut().drop_held() else {
+            return self.disconnect(reason, text);
+        };
+        self.step(|hop, env, out| hop.disconnect_instead(&start.point, env, reason, text, out));
         self.send();
     }
 
@@ -265,11 +329,61 @@ impl HopStream {
 struct Outgoing {
     bytes: Vec<u8>,
     sent: usize,
+    /// Only where a session is recorded synchronously, or has failed.
+    held: Option<Box<Held>>,
 }
 
 impl Outgoing {
     fn pending(&self) -> usize {
         self.bytes.len() - self.sent
+    }
+
+    /// Up to where bytes may be sent.
+    fn sendable(&self) -> usize {
+        let start = self.held.as_ref().and_then(|held| held.start());
+        start.map_or(self.bytes.len(), |start| start.at)
+    }
+
+    /// What may be sent and has not been.
+    fn unsent(&self) -> usize {
+        self.sendable() - self.sent
+    }
+
+    fn held(&self) -> usize {
+        self.held.as_ref().map_or(0, |held| held.len())
+    }
+
+    fn release(&mut self) {
+        if let Some(held) = &mut self.held {
+            held.release();
+        }
+    }
+
+    fn poll_release(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match &self.held {
+            Some(held) => held.poll_release(cx),
+            None => Poll::Ready(()),
+        }
+    }
+
+    /// Drops what is held back, and says where it began.
+    fn drop_held(&mut self) -> Option<BatchStart> {
+        let held = self.held.as_mut()?;
+        let start = held.start()?;
+        held.clear();
+        self.bytes.truncate(start.at);
+        Some(start)
+    }
+
+    /// A hop on which something is always held back must not keep what it has sent.
+    fn compact(&mut self) {
+        if let Some(held) = &mut self.held
+            && self.sent >= COMPACT_BYTES
+        {
+            self.bytes.drain(..self.sent);
+            held.shift(self.sent);
+            self.sent = 0;
+        }
     }
 
     fn provide(&mut self, supplies: &Supplies) {
@@ -281,6 +395,7 @@ impl Outgoing {
     /// Everything is sent, or never will be: the buffer serves another hop.
     fn give_back(&mut self, supplies: &Supplies) {
         self.sent = 0;
+        self.held = None;
         if self.bytes.capacity() > 0 {
             supplies.put(std::mem::take(&mut self.bytes));
         }
@@ -310,6 +425,13 @@ impl Supplies {
         }
     }
 }
+
+/// Sealed bytes that may be held back before the other hop is no longer read: two batches, so that one is recorded while the next
+/// is relayed.
+pub(crate) const HELD_BYTES: usize = 512 * 1024;
+
+/// Sent bytes from which what is held back is moved to the front.
+const COMPACT_BYTES: usize = 256 * 1024;
 
 /// One batch is sealed at a time on a core, for two hops; a few more for peers that take it slowly.
 const SPARE_BUFFERS: usize = 8;

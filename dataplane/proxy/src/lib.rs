@@ -22,6 +22,7 @@ mod clock;
 mod config;
 mod dialling;
 mod error;
+mod held;
 mod hop_stream;
 mod identity;
 mod inspection;

@@ -7,8 +7,9 @@
 //!        └── room, failure ◀───────────┘                        on_finished ◀───────┘
 //! ```
 //!
-//! - What a session has handed over is durable one flush interval later at most; the thread looks at once only where
-//!   much has come together.
+//! - What a session has handed over is durable one flush interval and one commit later at most; the thread looks at once only where
+//!   much has come together, or where the session passes nothing on that is not durable.
+//! - A commit that takes longer than the flush interval stops what is passed on, and one that takes seconds is a failure (`vigil`).
 //! - A recording is in the object store before it is reported, and reported before its bytes in the spool are freed. A
 //!   crash between two of these steps repeats the second: reports come at least once, and the session tells repeats.
 //! - What a crash leaves in the spool is ended as interrupted and put into the store by the next start, while new
@@ -17,10 +18,13 @@
 mod handover;
 mod lent;
 mod limits;
+mod recording;
 mod reports;
 mod scribe;
 #[cfg(test)]
 pub(crate) mod tests;
+mod trouble;
+mod vigil;
 
 use std::fmt;
 use std::fs::File;
@@ -32,16 +36,19 @@ use std::time::Duration;
 
 use object_store::ObjectStore;
 use ulid::Ulid;
-use weir_record::{Event, EventKind, Recipients, SessionMeta, Signer, Status, Stream};
+use weir_record::{Recipients, SessionMeta, Signer, Status};
 
 use crate::archive::{self, Archive};
 use crate::spool::{self, Spool, segment};
 
 pub use lent::Lent;
+pub(crate) use recording::Durability;
+pub use recording::{Gap, SessionRecording};
 pub(crate) use reports::start;
 
-use handover::{Begin, Payload, SessionGate, SessionId};
+use handover::Begin;
 pub(crate) use handover::{Handover, Message, OnFinished, SyncStore, TIMED, URGENT};
+use vigil::{Patience, Pulse};
 
 /// How the recorder writes its spool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,6 +73,11 @@ pub struct RecorderConfig {
     pub sync_store: Option<Arc<dyn Fn() -> io::Result<()> + Send + Sync>>,
     /// How long recorded bytes may wait before they are durable.
     pub flush_interval: Duration,
+    /// How long a commit may take before nothing more is passed on until it is over: what a crash costs is then no more than
+    /// this and the flush interval have brought.
+    pub commit_limit: Duration,
+    /// How long the disk may not answer before sessions are no longer recorded.
+    pub stall_limit: Duration,
     /// Ed25519 key that signs the ends of recordings.
     pub data_plane_key: weir_crypto::sign::PrivateKey,
     /// Bound on what sessions have handed over and the thread has not yet taken on, in bytes of memory: of what is lent,
@@ -99,6 +111,9 @@ impl RecorderConfig {
             sync_store: None,
             // A quarter of a second is what a crash may cost, and few enough syncs for any disk.
             flush_interval: Duration::from_millis(250),
+            commit_limit: Duration::from_millis(250),
+            // No disk that works takes that long, and few users wait longer before they look for help.
+            stall_limit: Duration::from_secs(5),
             data_plane_key,
             // 250 ms of 256 MB/s.
             queue_bytes: 64 * 1024 * 1024,
@@ -191,6 +206,17 @@ pub enum RecordError {
     Overrun,
 }
 
+/// What a session is promised of its record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// How much is recorded of each stream of a channel without a terminal, in bytes; 0 for no bound.
+    pub exec_limit: u64,
+    /// A session that cannot be recorded ends. One that need not goes on, with a gap in its record.
+    pub is_strict: bool,
+    /// What it hands over is made durable at once, and [`SessionRecording::poll_durable`] tells when.
+    pub is_sync: bool,
+}
+
 /// A running recorder. Clones are handles to the same one; dropped, the last one begins a shutdown and does not wait.
 #[derive(Clone)]
 pub struct Recorder(Arc<Running>);
@@ -237,6 +263,13 @@ impl Recorder {
         let (runtime, uses_uring) = runtime(config.io)?;
 
         let (handover, messages) = Handover::new(config.queue_bytes, config.session_queue_bytes);
+        let pulse = Pulse::new();
+        let patience = Patience {
+            pause: config.commit_limit,
+            stall: config.stall_limit,
+        };
+        let vigil =
+            vigil::start(Arc::clone(&pulse), patience, Arc::clone(&handover)).map_err(StartError::Thread)?;
         let (archive, archive_thread) = Archive::start(archive::Setup {
             dir: dir.clone(),
             store: config.store,
@@ -262,7 +295,7 @@ impl Recorder {
             .name("recorder".to_owned())
             .spawn(move || {
                 let _lock = lock;
-                let stopping = StopOnDrop(Arc::clone(&shared));
+                let stopping = StopOnDrop(Arc::clone(&shared), Arc::clone(&pulse));
                 runtime.run(async move {
                     match Spool::create(&spool_dir, io, number, segment_len) {
                         Ok(spool) => {
@@ -273,6 +306,7 @@ impl Recorder {
                                 spool,
                                 archive,
                                 signer,
+                                pulse,
                             };
                             scribe::run(setup, config.flush_interval).await;
                         }
@@ -287,7 +321,7 @@ impl Recorder {
             Ok(Err(source)) => return Err(unusable(source)),
             Err(_) => return Err(unusable(io::Error::other("the recorder's thread ended"))),
         }
-        let threads = Mutex::new(vec![recorder, archive_thread]);
+        let threads = Mutex::new(vec![recorder, archive_thread, vigil]);
         Ok(Recorder(Arc::new(Running {
             handover,
             threads,
@@ -301,37 +335,39 @@ impl Recorder {
         self.0.uses_uring
     }
 
-    /// Begins to record a session. `exec_limit` bounds what is recorded of each stream of a channel without a terminal,
-    /// in bytes, 0 for no bound.
+    /// Begins to record a session.
     ///
     /// # Errors
-    /// If nothing can be recorded at present, with the reason.
+    /// If a strict one cannot be recorded at present, with the reason.
     pub fn begin(
         &self,
         meta: &SessionMeta,
         recipients: &Recipients,
-        exec_limit: u64,
+        terms: Terms,
     ) -> Result<SessionRecording, RecordError> {
-        if let Some(reason) = self.0.handover.failing() {
+        let handover = &self.0.handover;
+        if terms.is_strict
+            && let Some(reason) = handover.trouble()
+        {
             return Err(RecordError::Failed(reason));
         }
-        let gate = Arc::new(SessionGate::default());
-        let id = self.0.handover.next_id();
+        let gate = handover.gate();
+        if handover.is_in_trouble() && handover.is_crowded() {
+            // Beginnings must not pile up for as long as the trouble lasts.
+            gate.fail("too many sessions wait to be recorded");
+        }
         let begin = Box::new(Begin {
             meta: meta.clone(),
             recipients: recipients.clone(),
             gate: Arc::clone(&gate),
+            terms,
         });
-        let begun = self.0.handover.send(Message::Begin { id, begin }, TIMED);
-        begun.map_err(|_| RecordError::Stopped)?;
-        Ok(SessionRecording {
-            handover: Arc::clone(&self.0.handover),
-            gate,
-            id,
-            limits: limits::Limits::new(exec_limit),
-            last_us: 0,
-            is_ended: false,
-        })
+        let begun = handover.begin(begin);
+        let recording = SessionRecording::new(Arc::clone(handover), gate, terms);
+        match begun {
+            Err(_) if terms.is_strict => Err(RecordError::Stopped),
+            _ => Ok(recording),
+        }
     }
 
     /// Ends: sessions that are still recorded are closed as interrupted, everything is made durable, and what is
@@ -358,203 +394,13 @@ impl Recorder {
     }
 }
 
-/// The record of one session. Dropped without [`finish`](SessionRecording::finish) it ends as interrupted.
-///
-/// At rest it costs this, a gate of some 100 bytes, and some 700 bytes in the recorder's thread.
-pub struct SessionRecording {
-    handover: Arc<Handover>,
-    gate: Arc<SessionGate>,
-    id: SessionId,
-    limits: limits::Limits,
-    /// The latest time that was told, microseconds since the start: nothing is recorded with an earlier one.
-    last_us: u64,
-    is_ended: bool,
-}
-
-impl fmt::Debug for SessionRecording {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SessionRecording")
-            .field("id", &self.id)
-            .finish_non_exhaustive()
-    }
-}
-
-impl SessionRecording {
-    /// Whether any of the stream's next bytes will be recorded; what is not is still to be given to
-    /// [`data`](SessionRecording::data), which counts it.
-    #[must_use]
-    pub fn wants(&self, channel: u32, stream: Stream) -> bool {
-        self.limits.wants(channel, stream)
-    }
-
-    /// Records bytes of a channel by copying them: for some kilobytes at most. Never blocks.
-    ///
-    /// # Errors
-    /// If they are not recorded.
-    pub fn data(
-        &mut self,
-        at: Duration,
-        channel: u32,
-        stream: Stream,
-        data: &[u8],
-    ) -> Result<(), RecordError> {
-        self.check()?;
-        self.advance(at);
-        let admitted = self.limits.admit(channel, stream, data.len());
-        if admitted.len > 0 {
-            let payload = Payload::copied(&data[..admitted.len]);
-            self.put(channel, stream.kind(), payload, TIMED)?;
-        }
-        self.say_reached(channel, stream, admitted.reached)
-    }
-
-    /// Prepares a buffer for [`lend`](SessionRecording::lend). All of it counts toward the session's bound until the last
-    /// slice of it has been given back, which is within moments.
-    pub fn pin<B>(&self, buffer: B) -> Lent
-    where
-        B: AsRef<[u8]> + Send + 'static,
-    {
-        Lent::new(buffer, &self.handover, &self.gate)
-    }
-
-    /// Records bytes of a channel by reference. Never blocks.
-    ///
-    /// # Errors
-    /// If they are not recorded.
-    pub fn lend(
-        &mut self,
-        at: Duration,
-        channel: u32,
-        stream: Stream,
-        data: &Lent,
-    ) -> Result<(), RecordError> {
-        self.check()?;
-        self.advance(at);
-        let admitted = self.limits.admit(channel, stream, data.as_ref().len());
-        if admitted.len > 0 {
-            let payload = Payload::Lent(data.slice(0..admitted.len));
-            self.put(channel, stream.kind(), payload, URGENT)?;
-        }
-        self.say_reached(channel, stream, admitted.reached)
-    }
-
-    /// Records anything that happened. Never blocks.
-    ///
-    /// # Errors
-    /// If it is not recorded.
-    pub fn record(&mut self, at: Duration, channel: u32, event: &Event<'_>) -> Result<(), RecordError> {
-        if let Some((stream, data)) = event.data() {
-            return self.data(at, channel, stream, data);
-        }
-        self.check()?;
-        self.advance(at);
-        match event {
-            Event::Terminal { .. } => self.limits.terminal(channel),
-            Event::Closed => self.say_unrecorded(channel)?,
-            _ => {}
-        }
-        self.event(channel, event)
-    }
-
-    /// Whether reading for this session must pause until [`ready`](SessionRecording::ready).
-    #[must_use]
-    pub fn is_full(&self) -> bool {
-        self.handover.is_full(&self.gate)
-    }
-
-    /// Resolves when the session may read again, or has failed. Any runtime can poll it.
-    pub fn ready(&self) -> impl Future<Output = ()> + use<> {
-        let (handover, gate) = (Arc::clone(&self.handover), Arc::clone(&self.gate));
-        std::future::poll_fn(move |cx| handover.poll_ready(&gate, cx))
-    }
-
-    /// Why the session is no longer recorded, if so.
-    #[must_use]
-    pub fn failed(&self) -> Option<String> {
-        self.check().err().map(|err| err.to_string())
-    }
-
-    /// Ends the recording. It goes into the store on its own.
-    pub fn finish(mut self, status: Status) {
-        self.end(status);
-    }
-
-    fn end(&mut self, status: Status) {
-        self.is_ended = true;
-        while let Some(channel) = self.limits.any_channel() {
-            // Without a recorder there is nothing to be said.
-            drop(self.say_unrecorded(channel));
-        }
-        drop(self.handover.send(Message::End { id: self.id, status }, TIMED));
-    }
-
-    pub(crate) fn check(&self) -> Result<(), RecordError> {
-        if let Some(reason) = self.gate.failed() {
-            return Err(RecordError::Failed(reason.to_owned()));
-        }
-        if self.handover.is_stopped() {
-            return Err(RecordError::Stopped);
-        }
-        if self.handover.is_overrun(&self.gate) {
-            return Err(RecordError::Overrun);
-        }
-        Ok(())
-    }
-
-    fn advance(&mut self, at: Duration) {
-        let at_us = u64::try_from(at.as_micros()).unwrap_or(u64::MAX);
-        self.last_us = self.last_us.max(at_us);
-    }
-
-    fn say_reached(&self, channel: u32, stream: Stream, reached: bool) -> Result<(), RecordError> {
-        if !reached {
-            return Ok(());
-        }
-        let limit = self.limits.limit();
-        self.event(channel, &Event::LimitReached { stream, limit })
-    }
-
-    fn say_unrecorded(&mut self, channel: u32) -> Result<(), RecordError> {
-        self.limits
-            .close(channel)
-            .iter()
-            .try_for_each(|event| self.event(channel, event))
-    }
-
-    fn event(&self, channel: u32, event: &Event<'_>) -> Result<(), RecordError> {
-        let mut payload = Vec::new();
-        event.encode_payload(&mut payload);
-        self.put(channel, event.kind(), Payload::copied(&payload), TIMED)
-    }
-
-    fn put(&self, channel: u32, kind: EventKind, payload: Payload, urgency: u8) -> Result<(), RecordError> {
-        self.handover
-            .event(
-                &self.gate,
-                self.id,
-                self.last_us,
-                channel,
-                (kind, payload),
-                urgency,
-            )
-            .map_err(|_| RecordError::Stopped)
-    }
-}
-
-impl Drop for SessionRecording {
-    fn drop(&mut self) {
-        if !self.is_ended {
-            self.end(Status::Interrupted);
-        }
-    }
-}
-
 /// Tells sessions that nobody records them any more, also when the thread panics.
-struct StopOnDrop(Arc<Handover>);
+struct StopOnDrop(Arc<Handover>, Arc<Pulse>);
 
 impl Drop for StopOnDrop {
     fn drop(&mut self) {
         self.0.stop();
+        self.1.end();
     }
 }
 

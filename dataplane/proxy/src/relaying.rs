@@ -4,6 +4,9 @@
 //! them on the other hop, send the batch. A pump reads again only when the other hop has sent what was
 //! sealed on it and the recorder has room, so nothing piles up.
 //!
+//! A batch is recorded before any of it is sent. Where the session is recorded synchronously it is held back until the record is
+//! durable (`held`), in either direction; meanwhile the next batch may be read.
+//!
 //! Re-keying: while a hop exchanges keys nothing may be sealed on it. A packet for it then waits where it
 //! was decrypted, and its pump with it; the hop that exchanges keys is driven by the other pump. This cannot
 //! lock up: a pump waits for the other hop's exchange only with a packet in hand, and once a peer has begun an
@@ -14,6 +17,7 @@
 
 use std::{
     cell::RefCell,
+    future::poll_fn,
     ops::Range,
     pin::{Pin, pin},
     rc::Rc,
@@ -29,7 +33,7 @@ use weir_ssh::{DisconnectReason, Hop};
 use crate::{
     access::Access,
     alarm::Alarm,
-    hop_stream::{HopEnd, HopStream, Incoming},
+    hop_stream::{HELD_BYTES, HopEnd, HopStream, Incoming},
     pacing::Slot,
     receive::Received,
     recorder::RecordError,
@@ -51,8 +55,8 @@ struct State {
     access: Access,
     log: SessionLog,
     actions: Actions,
-    /// Replies that wait for the end of a key exchange, by side.
-    deferred: [Vec<Box<[u8]>>; 2],
+    /// Replies that wait for the end of a key exchange, and to whom they go.
+    deferred: Vec<(Side, Box<[u8]>)>,
     slot: Option<Slot>,
 }
 
@@ -62,6 +66,8 @@ pub(crate) struct RelayEnd {
     /// The hop that ended first; `None` when this side ended both.
     pub(crate) side: Option<Side>,
     pub(crate) why: String,
+    /// Why the session can no longer be recorded, if that is what ended it.
+    pub(crate) unrecorded: Option<RecordError>,
     farewell: Farewell,
 }
 
@@ -84,6 +90,26 @@ impl RelayEnd {
                 told: Told::Both,
             },
             why,
+            unrecorded: None,
+        }
+    }
+
+    /// A user whose session cannot be recorded is told who can help.
+    fn with_help(mut self, worker: &Worker) -> Self {
+        if let Some(error) = &self.unrecorded {
+            self.farewell.text = worker.shared.view.load().recording_failed(error);
+            self.why.clone_from(&self.farewell.text);
+        }
+        self
+    }
+
+    fn unrecorded(error: RecordError) -> Self {
+        Self {
+            unrecorded: Some(error.clone()),
+            ..Self::both(
+                DisconnectReason::ByApplication,
+                format!("session recording failed: {error}"),
+            )
         }
     }
 }
@@ -127,7 +153,7 @@ impl Relaying {
             access,
             log,
             actions: Actions::new(),
-            deferred: [Vec::new(), Vec::new()],
+            deferred: Vec::new(),
             slot: Some(slot),
         };
         Self {
@@ -150,15 +176,20 @@ impl Relaying {
             let downward = pin!(self.pump(Side::Target, from_target));
             let clock = pin!(self.keep_time(&worker.alarm));
             let ending = pin!(worker.ending());
-            match select(select(upward, downward), select(clock, ending)).await {
+            let failure = pin!(poll_fn(|cx| self.state.borrow().log.poll_failed(cx)));
+            match select(select(upward, downward), select(select(clock, failure), ending)).await {
                 Either::Left((Either::Left((end, _)) | Either::Right((end, _)), _)) => end,
-                Either::Right((Either::Left((end, _)), _)) => end,
+                Either::Right((Either::Left((Either::Left((end, _)), _)), _)) => end,
+                Either::Right((Either::Left((Either::Right((error, _)), _)), _)) => {
+                    RelayEnd::unrecorded(error)
+                }
                 Either::Right((Either::Right(_), _)) => RelayEnd::both(
                     DisconnectReason::ByApplication,
                     "weir is shutting down".to_owned(),
                 ),
             }
         };
+        let end = end.with_help(worker);
         self.say_goodbye(&end).await;
         end
     }
@@ -218,15 +249,20 @@ impl Relaying {
     async fn room_to_seal(&self, own: &HopStream, other: &HopStream) {
         loop {
             let exchange = self.exchanges.notified();
-            let has_room = match own.hop(Hop::is_rekeying) {
-                true => other.pending() < EXCHANGE_BYTES,
-                false => other.pending() == 0,
-            };
-            if has_room {
-                return;
+            let exchange = pin!(exchange);
+            if own.hop(Hop::is_rekeying) {
+                if other.pending() < EXCHANGE_BYTES {
+                    return;
+                }
+                let sent = pin!(other.sent());
+                self.while_sending(own, pin!(select(sent, exchange))).await;
+            } else {
+                if other.has_room() {
+                    return;
+                }
+                let room = pin!(other.room());
+                self.while_sending(own, pin!(select(room, exchange))).await;
             }
-            let (sent, exchange) = (pin!(other.sent()), pin!(exchange));
-            self.while_sending(own, pin!(select(sent, exchange))).await;
         }
     }
 
@@ -254,17 +290,27 @@ impl Relaying {
         parked: Option<Parked>,
     ) -> Result<Progress, RelayEnd> {
         let mut state = self.state.borrow_mut();
-        state.log.check().map_err(|error| recording_failed(&error))?;
+        state.log.check().map_err(RelayEnd::unrecorded)?;
         let was_rekeying = self.hop(from).hop(Hop::is_rekeying);
+        let starts = SIDES.map(|side| self.hop(side).batch_start());
+        let handed = state.log.handed();
         let outcome = self.take_batch(&mut state, from, received, parked);
         if was_rekeying != self.hop(from).hop(Hop::is_rekeying) {
             self.exchanges.notify_waiters();
         }
         // Recorded before it is sent, also where the batch ended badly.
-        if let Err(error) = state.log.hand_over(received) {
-            // Nobody gets what nobody keeps. The farewell would have to follow it, and is not said either.
-            self.hop(from.other()).forsake();
-            return Err(recording_failed(&error));
+        let recorded = state.log.hand_over(received);
+        let outcome = recorded.map_err(RelayEnd::unrecorded).and(outcome);
+        let waits_for = match &outcome {
+            // Nobody gets what nobody keeps.
+            Err(end) if end.unrecorded.is_some() => Some(u64::MAX),
+            _ => Some(state.log.handed()).filter(|now| state.log.is_sync() && *now > handed),
+        };
+        if let Some(waits_for) = waits_for {
+            for (side, start) in SIDES.into_iter().zip(starts) {
+                self.hop(side)
+                    .hold_since(start, waits_for, || state.log.durability());
+            }
         }
         outcome
     }
@@ -295,7 +341,7 @@ impl Relaying {
                 false => BATCH_BYTES,
             };
             // Each of these is waited for in the pump: it would go round without an end otherwise.
-            if destination.pending() >= bound || source.pending() >= REPLIES_BYTES {
+            if destination.pending() - destination.held() >= bound || source.pending() >= REPLIES_BYTES {
                 return Ok(Progress::Full);
             }
             let (position, packet) = match source.advance(received).map_err(|end| self.ended(from, end))? {
@@ -346,11 +392,10 @@ impl Relaying {
             .packet(from, payload, access, actions)
             .map_err(|error| RelayEnd::both(DisconnectReason::ProtocolError, error.to_string()))?;
         for event in actions.events.drain(..) {
-            log.event(event).map_err(|error| recording_failed(&error))?;
+            log.event(event).map_err(RelayEnd::unrecorded)?;
         }
         if let Some(tap) = actions.tap.take() {
-            log.tap(&tap, payload, position)
-                .map_err(|error| recording_failed(&error))?;
+            log.tap(&tap, payload, position).map_err(RelayEnd::unrecorded)?;
         }
         match flow {
             Flow::Forward => {
@@ -377,29 +422,35 @@ impl Relaying {
 
     /// Seals a packet of the relay's own, or keeps it until the hop's key exchange is over.
     fn seal_or_defer(&self, state: &mut State, to: Side, payload: &[u8]) -> Result<(), RelayEnd> {
-        let deferred = &mut state.deferred[index(to)];
-        if deferred.is_empty() && self.hop(to).hop(Hop::can_seal) {
+        let waiting = state.deferred.iter().filter(|(side, _)| *side == to).count();
+        if waiting == 0 && self.hop(to).hop(Hop::can_seal) {
             return self.hop(to).seal(payload).map_err(|end| self.ended(to, end));
         }
-        if deferred.len() >= DEFERRED_REPLIES {
+        if waiting >= DEFERRED_REPLIES {
             let why = format!("the {to} asks for more than {DEFERRED_REPLIES} replies during a key exchange");
             return Err(RelayEnd::both(DisconnectReason::ProtocolError, why));
         }
-        deferred.push(payload.into());
+        state.deferred.push((to, payload.into()));
         Ok(())
     }
 
     fn send_deferred(&self, state: &mut State, to: Side) -> Result<(), RelayEnd> {
-        for payload in std::mem::take(&mut state.deferred[index(to)]) {
+        for (_, payload) in state.deferred.extract_if(.., |(side, _)| *side == to) {
             self.hop(to).seal(&payload).map_err(|end| self.ended(to, end))?;
         }
         Ok(())
     }
 
     async fn room_to_record(&self) {
-        let ready = self.state.borrow().log.ready();
-        if let Some(ready) = ready {
-            ready.await;
+        let Some(ready) = self.state.borrow().log.ready() else {
+            return;
+        };
+        if self.state.borrow().log.is_strict() {
+            return ready.await;
+        }
+        // Boxed, since few sessions ever come here.
+        if Box::pin(monoio::time::timeout(PATIENCE, ready)).await.is_err() {
+            self.state.borrow_mut().log.suspend();
         }
     }
 
@@ -416,7 +467,7 @@ impl Relaying {
                     select(pin!(alarm.until(at)), pin!(exchange)).await;
                 }
             }
-            for side in [Side::Client, Side::Target] {
+            for side in SIDES {
                 if let Err(error) = self.hop(side).step(|hop, env, out| hop.handle_timeout(env, out)) {
                     return self.ended(side, error.into());
                 }
@@ -458,16 +509,20 @@ impl Relaying {
         RelayEnd {
             side: Some(side),
             why,
+            unrecorded: None,
             farewell,
         }
     }
 
     async fn say_goodbye(&self, end: &RelayEnd) {
         let Farewell { reason, text, told } = &end.farewell;
-        for side in [Side::Client, Side::Target] {
+        for side in SIDES {
             if *told == Told::Both || end.side != Some(side) {
                 let hop = self.hop(side);
-                hop.disconnect(*reason, text);
+                match end.unrecorded {
+                    Some(_) => hop.disconnect_instead(*reason, text),
+                    None => hop.disconnect(*reason, text),
+                }
                 if !hop.sent_within(FAREWELL).await {
                     debug!(%side, "peer did not take the last bytes");
                 }
@@ -483,19 +538,7 @@ impl Relaying {
     }
 }
 
-fn recording_failed(error: &RecordError) -> RelayEnd {
-    RelayEnd::both(
-        DisconnectReason::ByApplication,
-        format!("session recording failed: {error}"),
-    )
-}
-
-fn index(side: Side) -> usize {
-    match side {
-        Side::Client => 0,
-        Side::Target => 1,
-    }
-}
+const SIDES: [Side; 2] = [Side::Client, Side::Target];
 
 /// Sealed bytes after which a batch is sent: what one receive buffer holds.
 const BATCH_BYTES: usize = 256 * 1024;
@@ -505,8 +548,8 @@ const BATCH_BYTES: usize = 256 * 1024;
 const EXCHANGE_BYTES: usize = 4 * 1024 * 1024;
 
 /// Sealed bytes on a hop beyond which it is not read: what the other direction may seal on it at most, two batches, and
-/// replies to what it asked.
-const REPLIES_BYTES: usize = EXCHANGE_BYTES + 4 * BATCH_BYTES;
+/// replies to what it asked, beside what is held back.
+const REPLIES_BYTES: usize = EXCHANGE_BYTES + HELD_BYTES + 4 * BATCH_BYTES;
 
 /// Replies kept during a key exchange; an honest peer has a few under way.
 const DEFERRED_REPLIES: usize = 256;
@@ -516,6 +559,9 @@ const DELIVERY: Duration = Duration::from_secs(60);
 
 /// How long a peer may take to accept the farewell.
 const FAREWELL: Duration = Duration::from_secs(2);
+
+/// How long a session that need not be recorded waits for a recorder that is behind.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A key exchange that is due while the other hop is in one is tried again so often.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);

@@ -38,7 +38,7 @@ enum Rejection {
          ask for a certificate without force-command"
     )]
     ForcedCommand { command: String },
-    #[error("session recording failed: {0}")]
+    #[error("{0}")]
     Recording(String),
     #[error("{0}")]
     Upstream(#[from] UpstreamError),
@@ -212,8 +212,9 @@ async fn open(
     };
     let upstream = route.open(doorstep).await?;
     // The recording is opened before the first byte of the session passes.
-    let log = SessionLog::begin(worker, &subject, &view, node, access.record())
-        .map_err(|e| Rejection::Recording(e.to_string()))?;
+    let terms = access.recording_terms(&view);
+    let log = SessionLog::begin(worker, &subject, &view, node, terms)
+        .map_err(|error| Rejection::Recording(view.recording_failed(&error)))?;
     Ok(Opened {
         subject,
         access,
@@ -234,6 +235,10 @@ fn finish(end: &RelayEnd, log: SessionLog) {
         Some(Side::Client | Side::Target) => SessionStatus::Complete,
         None => SessionStatus::Interrupted,
     };
+    if let Some(error) = &end.unrecorded {
+        let detail = json!({ "reason": error.to_string(), "action": "stopped" });
+        log.report("recording.failed", &detail);
+    }
     log.finish(status, &end.why);
 }
 

@@ -4,18 +4,23 @@
 //! that is worth it goes by reference: the receive buffer itself is lent, at the end of the batch and before
 //! anything of the batch is sent.
 
-use std::{ops::Range, sync::Arc, time::Instant};
+use std::{
+    ops::Range,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 use weir_api::{ControlPlane, dataplane::SessionStatus};
-use weir_policy::{Node, Record};
+use weir_policy::Node;
 use weir_record::{Event, ForwardKind, SessionMeta, Status, Stream};
 use weir_relay::{ChannelId, ChannelKind, SessionEvent, Tap};
 
 use crate::{
     audit::Subject,
     receive::Received,
-    recorder::{RecordError, SessionRecording},
+    recorder::{Durability, Gap, RecordError, SessionRecording, Terms},
     view::View,
     worker::Worker,
 };
@@ -54,11 +59,11 @@ impl SessionLog {
         subject: &Subject,
         view: &View,
         node: &Node,
-        record: Record,
+        terms: Option<Terms>,
     ) -> Result<Self, RecordError> {
-        let recording = match record {
-            Record::Off => None,
-            Record::Strict | Record::BestEffort => {
+        let recording = match terms {
+            None => None,
+            Some(terms) => {
                 let meta = SessionMeta {
                     session: subject.id,
                     started_us: subject.start_us,
@@ -73,8 +78,7 @@ impl SessionLog {
                     .recipients
                     .as_ref()
                     .map_err(|e| RecordError::Failed(e.to_string()))?;
-                let limit = view.settings.exec_output_limit_bytes;
-                Some(worker.shared.recorder.begin(&meta, recipients, limit)?)
+                Some(worker.shared.recorder.begin(&meta, recipients, terms)?)
             }
         };
         let log = Self::over(subject.clone(), Arc::clone(&worker.shared.control), recording);
@@ -100,6 +104,47 @@ impl SessionLog {
     /// Whether what comes next would still be recorded.
     pub(crate) fn check(&self) -> Result<(), RecordError> {
         self.recording.as_ref().map_or(Ok(()), SessionRecording::check)
+    }
+
+    /// Ready with the reason when a session that must be recorded no longer is.
+    pub(crate) fn poll_failed(&self, cx: &mut Context<'_>) -> Poll<RecordError> {
+        match &self.recording {
+            Some(recording) => recording.poll_failed(cx),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Whether what is recorded is passed on only once it is durable.
+    pub(crate) fn is_sync(&self) -> bool {
+        self.recording.as_ref().is_some_and(SessionRecording::is_sync)
+    }
+
+    /// Whether the session ends when it cannot be recorded.
+    pub(crate) fn is_strict(&self) -> bool {
+        self.recording.as_ref().is_some_and(SessionRecording::is_strict)
+    }
+
+    /// Events handed to the recorder so far.
+    pub(crate) fn handed(&self) -> u64 {
+        self.recording.as_ref().map_or(0, SessionRecording::handed)
+    }
+
+    /// Tells how many of them are durable.
+    ///
+    /// # Panics
+    /// If the session is not recorded: then nothing has been handed over that could be waited for.
+    pub(crate) fn durability(&self) -> Durability {
+        let recording = self.recording.as_ref();
+        recording
+            .expect("only what is recorded is waited for")
+            .durability()
+    }
+
+    /// The recorder has been behind for too long: a session that need not be recorded goes on without it.
+    pub(crate) fn suspend(&mut self) {
+        if let Some(recording) = &mut self.recording {
+            recording.suspend();
+        }
     }
 
     /// Whose session it is.
@@ -158,6 +203,7 @@ impl SessionLog {
 
     /// Ends a batch: lends the receive buffer to the recorder if anything in it is waiting for that.
     pub(crate) fn hand_over(&mut self, received: &mut Received) -> Result<(), RecordError> {
+        self.tell_gap();
         if self.waiting.is_empty() {
             return Ok(());
         }
@@ -193,7 +239,7 @@ impl SessionLog {
     }
 
     /// Closes the recording and tells the control plane.
-    pub(crate) fn finish(self, status: SessionStatus, why: &str) {
+    pub(crate) fn finish(mut self, status: SessionStatus, why: &str) {
         let end_us = crate::clock::Clock::wall_us();
         let mut row = self.subject.row(self.kind);
         row.end_us = end_us;
@@ -207,13 +253,38 @@ impl SessionLog {
         });
         let mut event = self.subject.event("session.end", &detail);
         event.id = session_end_id(&self.subject.session);
-        self.control.report(vec![event], vec![row]);
-        if let Some(recording) = self.recording {
-            recording.finish(match status {
+        if let Some(recording) = self.recording.take() {
+            let gap = recording.finish(match status {
                 SessionStatus::Complete => Status::Complete,
                 _ => Status::Interrupted,
             });
+            gap.iter().for_each(|gap| self.report_gap(gap));
         }
+        self.control.report(vec![event], vec![row]);
+    }
+
+    /// Tells the control plane something of this session.
+    pub(crate) fn report(&self, kind: &str, detail: &Value) {
+        self.control
+            .report(vec![self.subject.event(kind, detail)], Vec::new());
+    }
+
+    fn tell_gap(&mut self) {
+        if let Some(gap) = self.recording.as_mut().and_then(SessionRecording::take_gap) {
+            self.report_gap(&gap);
+        }
+    }
+
+    fn report_gap(&self, gap: &Gap) {
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let detail = json!({
+            "from_us": micros(gap.from),
+            "to_us": micros(gap.to),
+            "bytes": gap.bytes,
+            "events": gap.events,
+            "reason": gap.reason,
+        });
+        self.report("recording.gap", &detail);
     }
 
     fn write(&mut self, event: &SessionEvent) -> Result<(), RecordError> {

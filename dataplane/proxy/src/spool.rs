@@ -9,6 +9,9 @@
 //! One `fdatasync` makes all that was appended before it durable. Several commits may be under way, and are reported in
 //! the order in which they were begun: what a commit reports as durable has nothing before it that is not.
 //!
+//! The next segment is prepared ahead, and nothing more is recorded when that fails: so a full disk is noticed a whole segment early,
+//! and what is under way can be brought to its end.
+//!
 //! After a failed sync the kernel may have dropped the pages and call the next sync a success, so nothing is retried in
 //! place: what was not yet durable is kept in memory and written again, into a new segment.
 
@@ -18,14 +21,17 @@ pub(crate) mod faults;
 pub(crate) mod frame;
 pub(crate) mod segment;
 
+use std::collections::VecDeque;
+use std::fs::File;
 use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use futures_util::stream::{FuturesOrdered, Stream};
-use tokio::task::{JoinHandle, spawn_local};
+use tokio::task::{JoinHandle, spawn_blocking, spawn_local};
 use weir_record::Hash;
 
 use self::disk::Disk;
@@ -84,6 +90,26 @@ impl Moves {
     }
 }
 
+/// The segment that comes next.
+enum Spare {
+    Missing,
+    /// On a thread of its own: reserving space takes a file system its time.
+    Making(JoinHandle<io::Result<File>>),
+    Ready(File),
+}
+
+impl Spare {
+    fn take(&mut self) -> Option<File> {
+        match std::mem::replace(self, Spare::Missing) {
+            Spare::Ready(file) => Some(file),
+            other => {
+                *self = other;
+                None
+            }
+        }
+    }
+}
+
 pub(crate) struct Spool {
     dir: PathBuf,
     io: Io,
@@ -99,6 +125,9 @@ pub(crate) struct Spool {
     written: usize,
     commits: FuturesOrdered<JoinHandle<Commit>>,
     begun: u64,
+    /// When those under way began.
+    begun_at: VecDeque<Instant>,
+    spare: Spare,
     not_durable: usize,
     free: Vec<Vec<u8>>,
 }
@@ -106,8 +135,10 @@ pub(crate) struct Spool {
 impl Spool {
     /// Begins with a new segment of that number.
     pub(crate) fn create(dir: &Path, io: Io, number: u32, segment_len: u32) -> io::Result<Self> {
-        let file = segment::create(dir, number, reserve(segment_len))?;
-        Ok(Spool {
+        // An earlier process may have left one prepared, and the disk may be full.
+        let file = segment::prepare(dir, reserve(segment_len))?;
+        segment::adopt(dir, &file, number)?;
+        let mut spool = Spool {
             dir: dir.to_owned(),
             io,
             segment_len,
@@ -119,9 +150,37 @@ impl Spool {
             written: 0,
             commits: FuturesOrdered::new(),
             begun: 0,
+            begun_at: VecDeque::new(),
+            spare: Spare::Missing,
             not_durable: 0,
             free: Vec::new(),
-        })
+        };
+        spool.make_spare();
+        Ok(spool)
+    }
+
+    /// Begins to prepare the segment that comes next, if there is none.
+    pub(crate) fn make_spare(&mut self) {
+        if matches!(self.spare, Spare::Missing) {
+            let (dir, len) = (self.dir.clone(), reserve(self.segment_len));
+            self.spare = Spare::Making(spawn_blocking(move || segment::prepare(&dir, len)));
+        }
+    }
+
+    /// What came of that, once. Pending while nothing is being prepared.
+    pub(crate) fn poll_spare(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Spare::Making(making) = &mut self.spare else {
+            return Poll::Pending;
+        };
+        let Poll::Ready(made) = Pin::new(making).poll(cx) else {
+            return Poll::Pending;
+        };
+        let (spare, result) = match made.unwrap_or_else(|panic| Err(io::Error::other(panic))) {
+            Ok(file) => (Spare::Ready(file), Ok(())),
+            Err(err) => (Spare::Missing, Err(err)),
+        };
+        self.spare = spare;
+        Poll::Ready(result)
     }
 
     /// The segment that is being written.
@@ -219,6 +278,7 @@ impl Spool {
         self.written = 0;
         let sequence = self.begun;
         self.begun += 1;
+        self.begun_at.push_back(Instant::now());
         let disk = self.disk.clone();
         self.commits.push_back(spawn_local(async move {
             let mut batches = Vec::with_capacity(writes.len());
@@ -242,7 +302,10 @@ impl Spool {
     /// The oldest commit under way, once it has come to its end. Pending while there is none.
     pub(crate) fn poll_commit(&mut self, cx: &mut Context<'_>) -> Poll<Commit> {
         match Pin::new(&mut self.commits).poll_next(cx) {
-            Poll::Ready(Some(commit)) => Poll::Ready(commit.expect("a commit does not panic")),
+            Poll::Ready(Some(commit)) => {
+                self.begun_at.pop_front();
+                Poll::Ready(commit.expect("a commit does not panic"))
+            }
             Poll::Ready(None) | Poll::Pending => Poll::Pending,
         }
     }
@@ -250,6 +313,16 @@ impl Spool {
     /// Whether commits are under way.
     pub(crate) fn is_committing(&self) -> bool {
         !self.commits.is_empty()
+    }
+
+    /// How many commits are under way.
+    pub(crate) fn committing(&self) -> usize {
+        self.commits.len()
+    }
+
+    /// When the oldest commit under way began.
+    pub(crate) fn waiting_since(&self) -> Option<Instant> {
+        self.begun_at.front().copied()
     }
 
     /// Takes the buffers of a commit that went well.
@@ -263,15 +336,20 @@ impl Spool {
         }
     }
 
-    /// Begins another segment. All that was appended must have been given to a commit.
-    pub(crate) fn roll(&mut self) -> io::Result<()> {
+    /// Begins another segment, if it is prepared; else false. All that was appended must have been given to a commit.
+    pub(crate) fn roll(&mut self) -> io::Result<bool> {
         assert!(!self.is_dirty(), "a commit is within one segment");
+        let Some(file) = self.spare.take() else {
+            return Ok(false);
+        };
         let number = self.number + 1;
-        let file = segment::create(&self.dir, number, reserve(self.segment_len))?;
+        // If this fails the file is prepared anew, wherever it has got to.
+        segment::adopt(&self.dir, &file, number)?;
         self.number = number;
         self.disk = open(file, self.io, &self.dir);
         self.end = segment::START;
-        Ok(())
+        self.make_spare();
+        Ok(true)
     }
 
     /// Deletes a segment that nobody needs.
@@ -390,7 +468,7 @@ fn renew_heads(bytes: &mut [u8], number: u32, moves: &Moves) {
 }
 
 fn open(
-    file: std::fs::File,
+    file: File,
     io: Io,
     #[cfg_attr(not(test), expect(unused, reason = "for faults"))] dir: &Path,
 ) -> Disk {

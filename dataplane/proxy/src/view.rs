@@ -2,10 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use weir_api::dataplane::{PacingHint, Settings, Snapshot};
+use weir_api::dataplane::{PacingHint, RecordingMode, Settings, Snapshot};
 use weir_pace::{Hint, MaxStartups, TargetId};
 use weir_policy::{Node, PolicySet, User};
 use weir_record::{KeyError, Recipients};
+
+use crate::recorder::RecordError;
 
 /// One snapshot, compiled once and shared by all cores.
 pub(crate) struct View {
@@ -86,6 +88,20 @@ impl View {
                 .collect(),
             pacing_hints: pacing_hints(snapshot),
         }
+    }
+
+    /// Whether what is recorded is passed on only once it is durable, where no role says so.
+    pub(crate) fn records_synchronously(&self) -> bool {
+        self.settings.recording_mode() == RecordingMode::Sync
+    }
+
+    /// What a user is told whose session ends, or does not begin, because it cannot be recorded.
+    pub(crate) fn recording_failed(&self, error: &RecordError) -> String {
+        let contact = match &*self.settings.recording_contact {
+            "" => "whoever runs weir here",
+            contact => contact,
+        };
+        format!("session recording failed: {error}; ask {contact}")
     }
 
     pub(crate) fn trusts_user_ca(&self, key: &[u8]) -> bool {

@@ -16,8 +16,9 @@
 //! It is raised after the message was put in, and lowered before the queue is emptied, both by read-modify-write: either
 //! the thread finds the message, or the sender finds the lowered value and wakes it.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 
 use crossbeam_channel::{Receiver, Sender};
@@ -25,8 +26,9 @@ use futures_util::task::AtomicWaker;
 use ulid::Ulid;
 use weir_record::{EventKind, Recipients, SessionMeta, Status};
 
-use super::Finished;
 use super::lent::Lent;
+use super::trouble::{Trouble, Troubles};
+use super::{Finished, Terms};
 
 pub(crate) const IDLE: u8 = 0;
 pub(crate) const TIMED: u8 = 1;
@@ -34,6 +36,8 @@ pub(crate) const URGENT: u8 = 2;
 
 /// What a message costs beside the bytes that it points to.
 const MESSAGE_COST: usize = 64;
+/// What a session's beginning costs: the message, names and addresses.
+const BEGIN_COST: usize = 1024;
 /// Payloads up to this length travel within the message.
 const INLINE: usize = 38;
 
@@ -116,6 +120,7 @@ pub(crate) struct Begin {
     pub(crate) meta: SessionMeta,
     pub(crate) recipients: Recipients,
     pub(crate) gate: Arc<SessionGate>,
+    pub(crate) terms: Terms,
 }
 
 /// What all handles share with the recorder's thread.
@@ -126,25 +131,68 @@ pub(crate) struct Handover {
     session_limit: usize,
     urgency: AtomicU8,
     waker: AtomicWaker,
-    /// Why sessions cannot be recorded at present.
-    failing: Mutex<Option<String>>,
+    troubles: Troubles,
+    /// A commit takes longer than what is recorded may take to be durable: nothing more is passed on until it is over.
+    overdue: AtomicBool,
     stopped: AtomicBool,
     /// Sessions that wait for the bound over all.
     waiting: Mutex<Vec<Arc<SessionGate>>>,
+    /// All sessions that have begun and not ended, to be told of what concerns every one.
+    live: Mutex<HashMap<SessionId, Arc<SessionGate>>>,
     next_id: AtomicU64,
 }
 
 /// What a session shares with the recorder's thread.
-#[derive(Default)]
 pub(crate) struct SessionGate {
+    id: SessionId,
     queued: AtomicUsize,
+    /// Of the session's task, whatever it waits for.
     waker: AtomicWaker,
     /// Whether it is among those that wait for the bound over all.
     is_listed: AtomicBool,
+    /// How many events it has handed over.
+    handed: AtomicU64,
+    /// How many of its events are durable; kept for sessions that wait for that.
+    durable: AtomicU64,
     failed: OnceLock<Box<str>>,
 }
 
 impl SessionGate {
+    fn new(id: SessionId) -> Self {
+        SessionGate {
+            id,
+            queued: AtomicUsize::new(0),
+            waker: AtomicWaker::new(),
+            is_listed: AtomicBool::new(false),
+            handed: AtomicU64::new(0),
+            durable: AtomicU64::new(0),
+            failed: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// Asked by the session's own thread, which also counts.
+    pub(crate) fn handed(&self) -> u64 {
+        self.handed.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn register(&self, cx: &Context<'_>) {
+        self.waker.register(cx.waker());
+    }
+
+    pub(crate) fn durable(&self) -> u64 {
+        self.durable.load(Ordering::Acquire)
+    }
+
+    /// The first `count` events are durable.
+    pub(crate) fn set_durable(&self, count: u64) {
+        self.durable.fetch_max(count, Ordering::Release);
+        self.waker.wake();
+    }
+
     /// Why this session is no longer recorded.
     pub(crate) fn failed(&self) -> Option<&str> {
         self.failed.get().map(|reason| &**reason)
@@ -171,23 +219,58 @@ impl Handover {
             session_limit,
             urgency: AtomicU8::new(IDLE),
             waker: AtomicWaker::new(),
-            failing: Mutex::new(None),
+            troubles: Troubles::default(),
+            overdue: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             waiting: Mutex::new(Vec::new()),
+            live: Mutex::new(HashMap::new()),
             next_id: AtomicU64::new(0),
         };
         (Arc::new(handover), messages)
     }
 
-    pub(crate) fn next_id(&self) -> SessionId {
-        self.next_id.fetch_add(1, Ordering::Relaxed)
+    /// Makes the gate of a session that begins.
+    pub(crate) fn gate(&self) -> Arc<SessionGate> {
+        let gate = Arc::new(SessionGate::new(self.next_id.fetch_add(1, Ordering::Relaxed)));
+        self.live().insert(gate.id, Arc::clone(&gate));
+        gate
+    }
+
+    /// Puts in the beginning of a session. The session exists also where that fails; it is then never recorded.
+    pub(crate) fn begin(&self, begin: Box<Begin>) -> Result<(), Stopped> {
+        let id = begin.gate.id;
+        let cost = BEGIN_COST;
+        self.queued.fetch_add(cost, Ordering::SeqCst);
+        let begun = self.send(Message::Begin { id, begin }, TIMED);
+        if begun.is_err() {
+            self.release_in_all(cost);
+        }
+        begun
+    }
+
+    /// The recorder has taken on a beginning.
+    pub(crate) fn release_begin(&self) {
+        self.release_in_all(BEGIN_COST);
+    }
+
+    /// The session has ended.
+    pub(crate) fn forget(&self, id: SessionId) {
+        self.live().remove(&id);
+    }
+
+    fn live(&self) -> MutexGuard<'_, HashMap<SessionId, Arc<SessionGate>>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there is no room for another session's beginning.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.queued.load(Ordering::SeqCst) >= self.limit
     }
 
     /// Puts in an event of a session.
     pub(crate) fn event(
         &self,
         gate: &SessionGate,
-        id: SessionId,
         at_us: u64,
         channel: u32,
         (kind, payload): (EventKind, Payload),
@@ -200,14 +283,16 @@ impl Handover {
         let urgency = if queued >= self.limit / 4 { URGENT } else { urgency };
         self.send(
             Message::Event {
-                id,
+                id: gate.id,
                 at_us,
                 channel,
                 kind,
                 payload,
             },
             urgency,
-        )
+        )?;
+        gate.handed.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 
     /// A buffer of that length has been lent.
@@ -235,6 +320,14 @@ impl Handover {
     pub(crate) fn is_full(&self, gate: &SessionGate) -> bool {
         gate.queued.load(Ordering::SeqCst) >= self.session_limit
             || self.queued.load(Ordering::SeqCst) >= self.limit
+            || self.overdue.load(Ordering::SeqCst)
+    }
+
+    /// Whether half of what fills a bound is free, so that a session does not stop and go with every event.
+    pub(crate) fn has_room(&self, gate: &SessionGate) -> bool {
+        gate.queued.load(Ordering::SeqCst) <= self.session_limit / 2
+            && self.queued.load(Ordering::SeqCst) <= self.limit / 2
+            && !self.overdue.load(Ordering::SeqCst)
     }
 
     /// Whether a session has put in far more than it may: it does not heed its bound.
@@ -242,15 +335,10 @@ impl Handover {
         gate.queued.load(Ordering::Relaxed) >= self.session_limit + self.limit
     }
 
-    /// Ready once the session may read again: when half of what filled a bound is gone, so that a session does not
-    /// stop and go with every event.
+    /// Ready once the session may read again, or will see then that it is not recorded.
     pub(crate) fn poll_ready(&self, gate: &Arc<SessionGate>, cx: &mut Context<'_>) -> Poll<()> {
-        let ready = || {
-            gate.failed().is_some()
-                || self.is_stopped()
-                || (gate.queued.load(Ordering::SeqCst) <= self.session_limit / 2
-                    && self.queued.load(Ordering::SeqCst) <= self.limit / 2)
-        };
+        let ready =
+            || gate.failed().is_some() || self.is_stopped() || self.is_in_trouble() || self.has_room(gate);
         if ready() {
             return Poll::Ready(());
         }
@@ -268,16 +356,37 @@ impl Handover {
         self.stopped.load(Ordering::Relaxed)
     }
 
-    /// Why no session can be begun at present.
-    pub(crate) fn failing(&self) -> Option<String> {
-        self.failing
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    /// Whether nobody can be recorded at present.
+    pub(crate) fn is_in_trouble(&self) -> bool {
+        self.troubles.any()
     }
 
-    pub(crate) fn set_failing(&self, reason: Option<String>) {
-        *self.failing.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+    /// Why nobody can be recorded at present.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.troubles.first()
+    }
+
+    /// Says that something is wrong, or, without a reason, that it is no longer. True if that is news.
+    pub(crate) fn set_trouble(&self, trouble: Trouble, reason: Option<String>) -> bool {
+        let is_news = self.troubles.set(trouble, reason);
+        if is_news {
+            self.wake_all();
+        }
+        is_news
+    }
+
+    /// Says whether the commit that is under way takes too long.
+    pub(crate) fn set_overdue(&self, is_overdue: bool) {
+        if self.overdue.swap(is_overdue, Ordering::SeqCst) && !is_overdue {
+            self.wake_waiting();
+        }
+    }
+
+    /// Has every session look at how it stands.
+    fn wake_all(&self) {
+        self.wake_waiting();
+        let gates: Vec<_> = self.live().values().cloned().collect();
+        gates.iter().for_each(|gate| gate.waker.wake());
     }
 
     // What follows is the recorder thread's side.
@@ -332,7 +441,7 @@ impl Handover {
     /// The thread ends: nothing put in from now on would ever be recorded.
     pub(crate) fn stop(&self) {
         self.stopped.store(true, Ordering::SeqCst);
-        self.wake_waiting();
+        self.wake_all();
     }
 }
 

@@ -41,6 +41,7 @@ pub(crate) fn start(
     let on_finished = Box::new(move |finished| reports.report(&finished));
     let recorder = Recorder::start(RecorderConfig {
         flush_interval: config.flush_interval,
+        commit_limit: config.flush_interval,
         sync_store: Some(sync_store),
         on_recovered: Box::new(move || control.recovered()),
         io: match (config.io, io) {

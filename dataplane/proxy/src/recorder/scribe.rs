@@ -3,10 +3,12 @@
 //! One loop owns everything and waits for whichever comes first:
 //!
 //! - the flush timer, set only while something is pending: all pending events become chunks, and a commit begins;
-//! - a commit's end, in order: sessions that ended in it are handed to the archive;
-//! - an urgent hand-over: events are taken on, full chunks sealed and written, without a sync.
+//! - a commit's end, in order: sessions that ended in it are handed to the archive, those that wait for it go on;
+//! - an urgent hand-over: events are taken on, full chunks sealed and written. Where a session waits until they are durable, a
+//!   commit begins, unless [`COMMITS`] are under way: then it begins with all that has come by the end of the oldest of them.
 //!
-//! While the spool cannot be written, what was taken on stays in memory, is tried again every [`RETRY_INTERVAL`], and
+//! Without space for another segment nothing new is recorded, while what is under way is brought to its end in what is
+//! reserved. While the spool cannot be written, what was taken on stays in memory, is tried again every [`RETRY_INTERVAL`], and
 //! the sessions that it belongs to are told that they are no longer recorded. What they were is not lost by that: it
 //! is written once there is room, and ends as their owners say.
 
@@ -26,12 +28,17 @@ use weir_record::{
 };
 
 use super::handover::{Begin, Handover, IDLE, Message, Payload, SessionGate, SessionId, TIMED, URGENT};
+use super::trouble::Trouble;
+use super::vigil::Pulse;
 use crate::archive::{Archive, Upload};
 use crate::spool::frame::{FrameKind, Location, session_of};
 use crate::spool::{Commit, Moves, Spool, Unwritten};
 
 /// How often a spool that cannot be written is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// Commits under way for sessions that wait. A second one fills the time that the disk takes for the first; more would only be
+/// smaller.
+const COMMITS: usize = 2;
 /// Payload taken on before the loop looks elsewhere.
 const DRAIN_LEN: usize = 4 * 1024 * 1024;
 /// Buffers for pending events kept for other sessions, and the greatest that is.
@@ -48,6 +55,7 @@ pub(super) struct Setup {
     pub(super) spool: Spool,
     pub(super) archive: Archive,
     pub(super) signer: Signer,
+    pub(super) pulse: Arc<Pulse>,
 }
 
 pub(super) async fn run(setup: Setup, flush_interval: Duration) {
@@ -58,12 +66,17 @@ pub(super) async fn run(setup: Setup, flush_interval: Duration) {
         spool: setup.spool,
         archive: setup.archive,
         signer: setup.signer,
+        pulse: setup.pulse,
         flush_interval,
         packer: Packer::new(),
         sessions: HashMap::new(),
         pending: Vec::new(),
+        pending_now: Vec::new(),
+        awaited: Vec::new(),
+        releases: VecDeque::new(),
         buffers: Vec::new(),
         timer: None,
+        space_timer: None,
         has_backlog: false,
         ending: VecDeque::new(),
         unarchived: HashMap::new(),
@@ -79,14 +92,22 @@ pub(super) async fn run(setup: Setup, flush_interval: Duration) {
         match std::future::poll_fn(|cx| scribe.poll(cx)).await {
             Step::Flush if scribe.unwritten.is_some() => scribe.retry().await,
             Step::Flush => scribe.flush(),
-            Step::Committed(commit) => scribe.committed(commit).await,
+            Step::Committed(commit) => {
+                scribe.committed(commit).await;
+                scribe.commit_now();
+            }
             Step::Drain => {
                 scribe.drain();
+                scribe.commit_now();
+                scribe.pulse.set(scribe.spool.waiting_since());
                 // A long run of messages must not keep completions from being seen.
                 tokio::task::yield_now().await;
             }
+            Step::Space(made) => scribe.space(made),
+            Step::LookForSpace => scribe.spool.make_spare(),
         }
         scribe.close();
+        scribe.pulse.set(scribe.spool.waiting_since());
     }
 }
 
@@ -94,6 +115,9 @@ enum Step {
     Flush,
     Committed(Commit),
     Drain,
+    /// The next segment has been prepared, or not.
+    Space(io::Result<()>),
+    LookForSpace,
 }
 
 /// How far a shutdown is.
@@ -115,14 +139,23 @@ struct Scribe {
     spool: Spool,
     archive: Archive,
     signer: Signer,
+    pulse: Arc<Pulse>,
     flush_interval: Duration,
     packer: Packer,
     /// Boxed: a table's empty places are many and should be small.
     sessions: HashMap<SessionId, Box<Session>>,
     /// Sessions with events that are in no chunk yet.
     pending: Vec<SessionId>,
+    /// The same of sessions that wait until they are durable.
+    pending_now: Vec<SessionId>,
+    /// Such sessions of which all is in chunks that no commit holds yet, with how many events that is.
+    awaited: Vec<Awaited>,
+    /// Whom to tell at the end of which commit.
+    releases: VecDeque<(u64, Vec<Awaited>)>,
     buffers: Vec<Vec<u8>>,
     timer: Option<Pin<Box<Sleep>>>,
+    /// When to try again to prepare another segment.
+    space_timer: Option<Pin<Box<Sleep>>>,
     /// Messages were left in the queue.
     has_backlog: bool,
     /// Sessions whose last chunk is not yet durable, with the commit that will make it so.
@@ -144,6 +177,12 @@ struct Scribe {
     stage: Stage,
 }
 
+/// A session that waits until its first `count` events are durable.
+struct Awaited {
+    gate: Arc<SessionGate>,
+    count: u64,
+}
+
 /// Who needs a segment.
 #[derive(Default)]
 struct Held {
@@ -157,6 +196,10 @@ struct Session {
     chain: Chain,
     events: EventBuffer,
     gate: Arc<SessionGate>,
+    is_strict: bool,
+    is_sync: bool,
+    /// Events that were handed over and taken on.
+    taken: u64,
     started_us: u64,
     begun: Instant,
     trail: Trail,
@@ -184,12 +227,25 @@ impl Scribe {
         if let Poll::Ready(commit) = self.spool.poll_commit(cx) {
             return Poll::Ready(Step::Committed(commit));
         }
+        if let Poll::Ready(made) = self.spool.poll_spare(cx) {
+            return Poll::Ready(Step::Space(made));
+        }
+        if let Some(timer) = &mut self.space_timer
+            && timer.as_mut().poll(cx).is_ready()
+        {
+            self.space_timer = None;
+            return Poll::Ready(Step::LookForSpace);
+        }
         let urgency = self.handover.poll_urgency(cx);
         let has_work = urgency == URGENT || self.has_backlog;
         if has_work && !self.is_congested() {
             return Poll::Ready(Step::Drain);
         }
-        let is_pending = urgency > IDLE || !self.pending.is_empty() || self.spool.is_dirty() || has_work;
+        let is_pending = urgency > IDLE
+            || !self.pending.is_empty()
+            || !self.pending_now.is_empty()
+            || self.spool.is_dirty()
+            || has_work;
         if is_pending && self.timer.is_none() {
             let interval = if self.unwritten.is_some() {
                 RETRY_INTERVAL
@@ -264,7 +320,9 @@ impl Scribe {
             meta,
             recipients,
             gate,
+            terms,
         } = begin;
+        self.handover.release_begin();
         let key = SessionKey::generate(&mut SystemRandom);
         let wrapped_key = match recipients.wrap(&key) {
             Ok(wrapped_key) => wrapped_key,
@@ -287,6 +345,9 @@ impl Scribe {
             chain: begun.expect("the frame was written"),
             events: EventBuffer::default(),
             gate,
+            is_strict: terms.is_strict,
+            is_sync: terms.is_sync,
+            taken: 0,
             started_us: meta.started_us,
             begun: Instant::now(),
             trail: Trail::default(),
@@ -301,8 +362,11 @@ impl Scribe {
 
     fn event(&mut self, id: SessionId, at_us: u64, channel: u32, kind: EventKind, payload: &Payload) {
         self.put(id, at_us, channel, kind, payload.as_ref());
-        match self.sessions.get(&id) {
-            Some(session) => self.handover.release(&session.gate, payload),
+        match self.sessions.get_mut(&id) {
+            Some(session) => {
+                session.taken += 1;
+                self.handover.release(&session.gate, payload);
+            }
             // It could not be begun, and its gate says so.
             None => self.handover.discard(payload),
         }
@@ -313,7 +377,10 @@ impl Scribe {
             return;
         };
         if session.events.is_empty() {
-            self.pending.push(id);
+            match session.is_sync {
+                true => self.pending_now.push(id),
+                false => self.pending.push(id),
+            }
             session.events = EventBuffer::with_storage(self.buffers.pop().unwrap_or_default());
         }
         let mut rest = payload;
@@ -378,22 +445,43 @@ impl Scribe {
     fn flush(&mut self) {
         self.drain();
         let mut pending = std::mem::take(&mut self.pending);
+        pending.drain(..).for_each(|id| self.seal_pending(id));
+        self.pending = pending;
+        self.seal_awaited();
+        self.commit();
+    }
+
+    /// Makes durable what sessions wait for.
+    fn commit_now(&mut self) {
+        if !self.pending_now.is_empty() && self.spool.committing() < COMMITS {
+            self.seal_awaited();
+            self.commit();
+        }
+    }
+
+    fn seal_awaited(&mut self) {
+        let mut pending = std::mem::take(&mut self.pending_now);
         for id in pending.drain(..) {
-            let Some(session) = self.sessions.get_mut(&id) else {
-                continue;
-            };
-            if !session.events.is_empty() {
-                seal(session, &mut self.spool, &mut self.packer, &mut self.segments);
-                self.must_copy |= session.trail.frames >= HELD_FRAMES;
-                let events = std::mem::take(&mut session.events);
-                self.keep_buffer(events);
+            self.seal_pending(id);
+            if let Some(session) = self.sessions.get(&id) {
+                self.awaited.push(Awaited {
+                    gate: Arc::clone(&session.gate),
+                    count: session.taken,
+                });
             }
         }
-        self.pending = pending;
-        if self.unwritten.is_none() {
-            self.spool.commit();
-            self.roll();
-        }
+        self.pending_now = pending;
+    }
+
+    /// Makes chunks of all that a session has handed over.
+    fn seal_pending(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id).filter(|s| !s.events.is_empty()) else {
+            return;
+        };
+        seal(session, &mut self.spool, &mut self.packer, &mut self.segments);
+        self.must_copy |= session.trail.frames >= HELD_FRAMES;
+        let events = std::mem::take(&mut session.events);
+        self.keep_buffer(events);
     }
 
     /// A batch is full: it is written, and made durable where that is due.
@@ -403,9 +491,22 @@ impl Scribe {
         }
         self.spool.submit();
         if self.spool.is_commit_due() || self.spool.is_full() {
-            self.spool.commit();
-            self.roll();
+            self.commit();
         }
+    }
+
+    /// Begins a commit of all that is in chunks, and another segment where that is due.
+    fn commit(&mut self) {
+        if self.unwritten.is_some() {
+            return;
+        }
+        let sequence = self.spool.next_sequence();
+        self.spool.commit();
+        if !self.awaited.is_empty() {
+            self.releases
+                .push_back((sequence, std::mem::take(&mut self.awaited)));
+        }
+        self.roll();
     }
 
     /// Begins another segment where the current one is full. Everything is in commits.
@@ -415,10 +516,11 @@ impl Scribe {
             return;
         }
         let number = self.spool.number();
-        if let Err(err) = self.spool.roll() {
-            // The present one takes more than it should; the next flush tries again.
-            tracing::warn!(error = %err, "the spool's next segment cannot be made");
-            return;
+        match self.spool.roll() {
+            Ok(true) => {}
+            // The present one takes more than it should; the next commit tries again.
+            Ok(false) => return,
+            Err(err) => return self.space(Err(err)),
         }
         if let Some(held) = self.segments.get_mut(&number) {
             held.completed = Some(self.spool.next_sequence());
@@ -431,7 +533,35 @@ impl Scribe {
         self.reap();
     }
 
+    /// Another segment has been prepared, or there is no space for it.
+    fn space(&mut self, made: io::Result<()>) {
+        match made {
+            Ok(()) => {
+                if self.handover.set_trouble(Trouble::Space, None) {
+                    tracing::info!("the spool has space again");
+                }
+            }
+            Err(err) => {
+                let reason = format!("no space for the spool's next segment: {err}");
+                if self.handover.set_trouble(Trouble::Space, Some(reason)) {
+                    tracing::error!(error = %err, "the spool's next segment cannot be made: sessions are no longer recorded");
+                }
+                self.space_timer = Some(Box::pin(tokio::time::sleep(RETRY_INTERVAL)));
+            }
+        }
+    }
+
+    /// The disk has answered.
+    fn is_answering(&mut self) {
+        self.pulse.set(self.spool.waiting_since());
+        self.handover.set_overdue(false);
+        if self.handover.set_trouble(Trouble::Stall, None) {
+            tracing::info!("the spool answers again");
+        }
+    }
+
     async fn committed(&mut self, commit: Commit) {
+        self.is_answering();
         match &commit.result {
             Ok(()) => {
                 let sequence = commit.sequence;
@@ -449,6 +579,16 @@ impl Scribe {
     /// All commits before `count` are durable.
     fn is_durable(&mut self, count: u64) {
         self.durable = count;
+        while self
+            .releases
+            .front()
+            .is_some_and(|(sequence, _)| *sequence < count)
+        {
+            self.releases
+                .pop_front()
+                .into_iter()
+                .for_each(|(_, awaited)| release(awaited));
+        }
         while self.ending.front().is_some_and(|(sequence, _)| *sequence < count) {
             let Some((_, ended)) = self.ending.pop_front() else {
                 return;
@@ -472,13 +612,17 @@ impl Scribe {
         self.timer = None;
         let moves = self.spool.relocate(&mut unwritten);
         self.moved(&moves);
-        match self.spool.rewrite(unwritten).await {
+        self.pulse.set(Some(Instant::now()));
+        let written = self.spool.rewrite(unwritten).await;
+        self.is_answering();
+        match written {
             Ok(()) => {
-                if self.handover.failing().is_some() {
+                if self.handover.set_trouble(Trouble::Write, None) {
                     tracing::info!("the spool can be written again");
-                    self.handover.set_failing(None);
                 }
                 self.is_durable(self.spool.next_sequence());
+                // These were in chunks when all was written again.
+                release(std::mem::take(&mut self.awaited));
             }
             Err((err, unwritten)) => {
                 self.fail(&err, &unwritten);
@@ -500,15 +644,14 @@ impl Scribe {
             .frames()
             .filter_map(|(kind, payload)| session_of(kind, payload))
             .collect();
-        for session in self.sessions.values() {
+        for session in self.sessions.values().filter(|session| session.is_strict) {
             if !session.events.is_empty() || affected.contains(&session.chain.links().session()) {
                 session.gate.fail(&reason);
             }
         }
-        if self.handover.failing().is_none() {
+        if self.handover.set_trouble(Trouble::Write, Some(reason.clone())) {
             tracing::error!(%reason, sessions = affected.len(), "sessions are no longer recorded");
         }
-        self.handover.set_failing(Some(reason));
     }
 
     fn moved(&mut self, moves: &Moves) {
@@ -628,6 +771,13 @@ impl Scribe {
             Stage::Marking if is_idle(self) => self.stage = Stage::Done,
             Stage::Ending | Stage::Marking => self.flush(),
         }
+    }
+}
+
+/// What these sessions wait for is durable.
+fn release(awaited: Vec<Awaited>) {
+    for Awaited { gate, count } in awaited {
+        gate.set_durable(count);
     }
 }
 

@@ -9,7 +9,7 @@ use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use weir_crypto::sign::PrivateKey;
 use weir_record::export::text;
-use weir_record::{ChunkHead, Identities, Kind, Reader, Trust, Unlock, verify};
+use weir_record::{ChunkHead, Event, EventKind, Identities, Kind, Reader, Stream, Trust, Unlock, verify};
 
 use super::*;
 use crate::spool::faults;
@@ -37,6 +37,8 @@ pub(crate) struct Options {
     io: SpoolIo,
     flush_interval: Duration,
     segment_bytes: u32,
+    commit_limit: Duration,
+    stall_limit: Duration,
     pub(crate) session_queue_bytes: usize,
 }
 
@@ -46,6 +48,8 @@ impl Default for Options {
             io: IO.get(),
             flush_interval: Duration::from_millis(10),
             segment_bytes: 4 << 20,
+            commit_limit: NEVER,
+            stall_limit: NEVER,
             session_queue_bytes: 1 << 20,
         }
     }
@@ -61,6 +65,8 @@ fn config(root: &Path, options: &Options, finished: mpsc::Sender<Finished>) -> R
     RecorderConfig {
         flush_interval: options.flush_interval,
         segment_bytes: options.segment_bytes,
+        commit_limit: options.commit_limit,
+        stall_limit: options.stall_limit,
         session_queue_bytes: options.session_queue_bytes,
         io: options.io,
         ..RecorderConfig::new(
@@ -83,6 +89,33 @@ pub(crate) fn world(root: &Path, options: &Options) -> World {
     }
 }
 
+/// A session that passes nothing on unrecorded, and waits for no disk.
+pub(crate) fn strict(exec_limit: u64) -> Terms {
+    Terms {
+        exec_limit,
+        is_strict: true,
+        is_sync: false,
+    }
+}
+
+pub(crate) const SYNC: Terms = Terms {
+    exec_limit: 0,
+    is_strict: true,
+    is_sync: true,
+};
+
+const BEST_EFFORT: Terms = Terms {
+    exec_limit: 0,
+    is_strict: false,
+    is_sync: false,
+};
+
+/// Whether the session ends because it cannot be recorded.
+fn is_over(recording: &SessionRecording) -> bool {
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    recording.poll_failed(&mut cx).is_ready()
+}
+
 fn meta(number: u64) -> SessionMeta {
     SessionMeta {
         session: Ulid::from_parts(1_700_000_000_000 + number, u128::from(number)),
@@ -98,13 +131,25 @@ fn meta(number: u64) -> SessionMeta {
 
 impl World {
     pub(crate) fn begin(&self, number: u64, limit: u64) -> SessionRecording {
-        self.recorder
-            .begin(&meta(number), &self.recipients, limit)
-            .unwrap()
+        self.begin_with(number, strict(limit)).unwrap()
+    }
+
+    pub(crate) fn begin_with(&self, number: u64, terms: Terms) -> Result<SessionRecording, RecordError> {
+        self.recorder.begin(&meta(number), &self.recipients, terms)
     }
 
     pub(crate) fn next_finished(&self) -> Finished {
         self.finished.recv_timeout(SOON).unwrap()
+    }
+
+    /// Waits for the recording of that session, whatever else comes before.
+    fn finished_of(&self, number: u64) -> Finished {
+        loop {
+            let finished = self.next_finished();
+            if finished.session == meta(number).session {
+                return finished;
+            }
+        }
     }
 
     /// What a recording in the store says was put out, once it has been verified.
@@ -133,6 +178,11 @@ impl World {
 }
 
 impl SessionRecording {
+    /// Why the session is no longer recorded, if so.
+    fn failed(&self) -> Option<String> {
+        self.check().err().map(|err| err.to_string())
+    }
+
     /// Lends a buffer of which all is to be recorded.
     fn lend_all(
         &mut self,
@@ -230,7 +280,7 @@ fn sessions_side_by_side_are_kept_apart_and_large_ones_come_in_parts() {
     }
     sessions
         .into_iter()
-        .for_each(|session| session.finish(Status::Complete));
+        .for_each(|session| drop(session.finish(Status::Complete)));
     let finished: HashMap<_, _> = (0..5)
         .map(|_| world.next_finished())
         .map(|f| (f.session, f))
@@ -478,12 +528,7 @@ fn long_sessions_do_not_keep_the_segments_of_others() {
     }
     drop(long);
     let second = self::world(&copy, &options);
-    let recovered = loop {
-        let finished = second.next_finished();
-        if finished.session == meta(1).session {
-            break finished;
-        }
-    };
+    let recovered = second.finished_of(1);
     assert!(second.output(&recovered) == written);
     second.recorder.shutdown();
     assert_eq!(spool_files(&copy, ".side"), 0);
@@ -513,7 +558,7 @@ fn a_long_session_that_ends_is_put_together_from_side_file_and_segments() {
     assert_eq!(spool_files(root.path(), ".side"), 0);
 }
 
-fn a_full_disk_stops_what_it_hits_and_is_got_over() {
+fn a_spool_that_cannot_be_written_stops_what_it_hits_and_is_got_over() {
     let root = tempfile::tempdir().unwrap();
     let world = world(root.path(), &Options::default());
     let mut early = world.begin(1, 0);
@@ -521,19 +566,19 @@ fn a_full_disk_stops_what_it_hits_and_is_got_over() {
     let idle = world.begin(2, 0);
     flushed(&world, 3);
     let spool = root.path().join("spool");
-    faults::set(&spool, Some(rustix::io::Errno::NOSPC));
+    faults::set(&spool, Some(rustix::io::Errno::IO));
     early.data(at(2), 0, Stream::Output, b" and during").unwrap();
     eventually("the session is told", || early.failed().is_some());
     let reason = early.failed().unwrap();
-    assert!(reason.contains("No space left"), "{reason}");
+    assert!(reason.contains("Input/output error"), "{reason}");
     assert!(matches!(
         early.data(at(3), 0, Stream::Output, b"no"),
         Err(RecordError::Failed(_))
     ));
     block_on(early.ready());
-    let refused = world.recorder.begin(&meta(4), &world.recipients, 0);
+    let refused = world.recorder.begin(&meta(4), &world.recipients, strict(0));
     assert!(matches!(refused.unwrap_err(), RecordError::Failed(_)));
-    assert_eq!(idle.failed(), None, "it has nothing that could not be written");
+    assert!(!is_over(&idle), "it has nothing that could not be written");
     early.finish(Status::Interrupted);
 
     faults::set(&spool, None);
@@ -547,6 +592,240 @@ fn a_full_disk_stops_what_it_hits_and_is_got_over() {
     idle.finish(Status::Complete);
     world.next_finished();
     world.recorder.shutdown();
+}
+
+fn a_session_that_waits_is_told_when_the_disk_has_what_it_handed_over() {
+    let root = tempfile::tempdir().unwrap();
+    let options = Options {
+        flush_interval: NEVER,
+        ..Options::default()
+    };
+    let first = world(root.path(), &options);
+    let mut session = first.begin_with(1, SYNC).unwrap();
+    let stall = faults::stall(&root.path().join("spool"));
+    session.data(at(1), 0, Stream::Output, b"kept").unwrap();
+    stall.reached(1);
+    let (durability, handed) = (session.durability(), session.handed());
+    assert!(!durability.reached(handed), "the disk has not answered");
+    assert!(!is_over(&session));
+    drop(stall);
+    block_on(std::future::poll_fn(|cx| durability.poll_reached(handed, cx)));
+    first.recorder.die();
+    drop(session);
+    let second = world(root.path(), &options);
+    assert_eq!(second.output(&second.next_finished()), b"kept");
+    second.recorder.shutdown();
+}
+
+fn sessions_that_wait_share_the_commits() {
+    const SESSIONS: u64 = 60;
+    let root = tempfile::tempdir().unwrap();
+    let options = Options {
+        flush_interval: NEVER,
+        ..Options::default()
+    };
+    let world = world(root.path(), &options);
+    let mut sessions: Vec<_> = (0..SESSIONS)
+        .map(|number| world.begin_with(number, SYNC).unwrap())
+        .collect();
+    let stall = faults::stall(&root.path().join("spool"));
+    for (number, session) in sessions.iter_mut().enumerate() {
+        session.data(at(1), 0, Stream::Output, b"x").unwrap();
+        if number == 0 {
+            // The others come while the disk works for this one.
+            stall.reached(1);
+        }
+    }
+    let mut syncs = 0;
+    while !sessions.iter().all(|s| s.durability().reached(s.handed())) {
+        syncs += 1;
+        stall.reached(syncs);
+        stall.let_one_go();
+        assert!(syncs <= 4, "{SESSIONS} sessions took more than {syncs} syncs");
+        eventually("the disk is asked again, or all are told", || {
+            stall.has_reached(syncs + 1) || sessions.iter().all(|s| s.durability().reached(s.handed()))
+        });
+    }
+    drop(stall);
+    sessions
+        .into_iter()
+        .for_each(|session| drop(session.finish(Status::Complete)));
+    world.recorder.shutdown();
+}
+
+fn a_full_disk_is_noticed_while_there_is_room_for_what_is_under_way() {
+    let root = tempfile::tempdir().unwrap();
+    let spool = root.path().join("spool");
+    let world = world(root.path(), &Options::default());
+    faults::set_full(&spool, true);
+    let mut stopped = world.begin(1, 0);
+    let mut goes_on = world.begin_with(2, BEST_EFFORT).unwrap();
+    goes_on.data(at(1), 0, Stream::Output, b"before, ").unwrap();
+    // The spare segment is there and is taken; the one after it cannot be made.
+    let mut written = Vec::new();
+    let error = loop {
+        let data = noise(written.len() as u64, 100_000);
+        block_on(stopped.ready());
+        match stopped.lend_all(at(2), 0, Stream::Output, data.clone()) {
+            Ok(()) => written.extend_from_slice(&data),
+            Err(error) => break error,
+        }
+        assert!(written.len() < 40 << 20, "nobody notices");
+    };
+    assert!(
+        error
+            .to_string()
+            .contains("no space for the spool's next segment: No space left"),
+        "{error}"
+    );
+    stopped.finish(Status::Interrupted);
+    let finished = world.next_finished();
+    assert_eq!(finished.status, Status::Interrupted);
+    assert!(
+        world.output(&finished) == written,
+        "all that was handed over, and its end"
+    );
+    assert!(matches!(
+        world.begin_with(3, strict(0)),
+        Err(RecordError::Failed(_))
+    ));
+
+    goes_on.data(at(3), 0, Stream::Output, b"12345").unwrap();
+    goes_on.record(at(4), 0, &Event::ExitStatus(0)).unwrap();
+    let mut begun_meanwhile = world.begin_with(4, BEST_EFFORT).unwrap();
+    begun_meanwhile.data(at(1), 0, Stream::Output, b"123").unwrap();
+    assert_eq!(goes_on.take_gap(), None, "it is not over");
+    faults::set_full(&spool, false);
+    eventually("strict sessions are taken again", || {
+        world.begin_with(5, strict(0)).is_ok()
+    });
+    goes_on.data(at(9), 0, Stream::Output, b"after").unwrap();
+    let gap = goes_on.take_gap().unwrap();
+    assert_eq!((gap.from, gap.to, gap.bytes, gap.events), (at(3), at(9), 5, 1));
+    assert!(gap.reason.contains("No space left"), "{}", gap.reason);
+    goes_on.finish(Status::Complete);
+    let gap = begun_meanwhile.finish(Status::Complete).unwrap();
+    assert_eq!((gap.from, gap.bytes), (at(1), 3));
+    for (session, output, bytes) in [(2, &b"before, after"[..], 5), (4, b"", 3)] {
+        let finished = world.finished_of(session);
+        assert_eq!(world.output(&finished), output);
+        let json = world.json(&finished);
+        assert!(json.contains("\"kind\":\"gap\""), "{json}");
+        assert!(json.contains(&format!("\"bytes\":{bytes},")), "{json}");
+    }
+    world.recorder.shutdown();
+}
+
+fn a_start_on_a_full_disk_takes_what_was_reserved() {
+    let root = tempfile::tempdir().unwrap();
+    let spool = root.path().join("spool");
+    let first = world(root.path(), &Options::default());
+    let session = first.begin(1, 0);
+    eventually("another segment is reserved", || spool.join("spare").exists());
+    flushed(&first, 2);
+    first.recorder.die();
+    drop(session);
+    faults::set_full(&spool, true);
+    let second = world(root.path(), &Options::default());
+    second.finished_of(1);
+    eventually("the lack of space is noticed", || {
+        second.begin_with(3, strict(0)).is_err()
+    });
+    faults::set_full(&spool, false);
+    second.recorder.shutdown();
+}
+
+fn a_disk_that_does_not_answer_stops_what_must_be_recorded_and_nothing_else() {
+    let root = tempfile::tempdir().unwrap();
+    let world = world(
+        root.path(),
+        &Options {
+            commit_limit: Duration::from_millis(20),
+            stall_limit: Duration::from_millis(300),
+            ..Options::default()
+        },
+    );
+    let mut strict_one = world.begin(1, 0);
+    let idle = world.begin(2, 0);
+    let mut waiting = world.begin_with(3, SYNC).unwrap();
+    let mut other = world.begin_with(4, BEST_EFFORT).unwrap();
+    flushed(&world, 5);
+    let stall = faults::stall(&root.path().join("spool"));
+    strict_one.data(at(1), 0, Stream::Output, b"handed over").unwrap();
+    waiting.data(at(1), 0, Stream::Output, b"held back").unwrap();
+    eventually("nothing more is passed on", || strict_one.is_full());
+    block_on(strict_one.ready());
+    let error = strict_one.data(at(2), 0, Stream::Output, b"no").unwrap_err();
+    assert!(
+        error.to_string().contains("has not answered for 0.3 s"),
+        "{error}"
+    );
+    let failure = block_on(std::future::poll_fn(|cx| waiting.poll_failed(cx)));
+    assert!(failure.to_string().contains("has not answered"), "{failure}");
+    assert!(!is_over(&idle), "it has nothing to lose");
+    assert!(world.begin_with(6, strict(0)).is_err());
+    other.data(at(2), 0, Stream::Output, b"unrecorded").unwrap();
+
+    drop(stall);
+    eventually("the disk answers again", || {
+        world.begin_with(7, strict(0)).is_ok()
+    });
+    other.data(at(3), 0, Stream::Output, b"recorded").unwrap();
+    assert_eq!(other.take_gap().unwrap().bytes, 10);
+    drop(strict_one);
+    drop(waiting);
+    idle.finish(Status::Complete);
+    other.finish(Status::Complete);
+    world.recorder.shutdown();
+}
+
+fn a_session_that_need_not_be_recorded_does_not_wait_for_a_recorder_that_is_behind() {
+    let root = tempfile::tempdir().unwrap();
+    let options = Options {
+        session_queue_bytes: 10_000,
+        ..Options::default()
+    };
+    let world = world(root.path(), &options);
+    let mut session = world.begin_with(1, BEST_EFFORT).unwrap();
+    flushed(&world, 2);
+    let stall = faults::stall(&root.path().join("spool"));
+    let lent = session.pin(vec![b'a'; 20_000]);
+    session.lend(at(1), 0, Stream::Output, &lent).unwrap();
+    assert!(session.is_full());
+    session.suspend();
+    assert!(!session.is_full(), "it does not wait");
+    session.data(at(2), 0, Stream::Output, b"lost").unwrap();
+    assert_eq!(session.take_gap(), None);
+    drop(lent);
+    drop(stall);
+    eventually("there is room again", || {
+        session.data(at(3), 0, Stream::Output, b"").unwrap();
+        session.take_gap().is_some_and(|gap| gap.bytes == 4)
+    });
+    session.data(at(4), 0, Stream::Output, b"z").unwrap();
+    session.finish(Status::Complete);
+    let finished = world.finished_of(1);
+    assert_eq!(world.output(&finished), [&[b'a'; 20_000][..], b"z"].concat());
+    world.recorder.shutdown();
+}
+
+fn without_a_recorder_strict_sessions_end_and_others_count() {
+    let root = tempfile::tempdir().unwrap();
+    let world = world(root.path(), &Options::default());
+    let mut strict_one = world.begin(1, 0);
+    let mut other = world.begin_with(2, BEST_EFFORT).unwrap();
+    world.recorder.die();
+    assert_eq!(
+        strict_one.data(at(1), 0, Stream::Output, b"x"),
+        Err(RecordError::Stopped)
+    );
+    assert!(is_over(&strict_one));
+    other.data(at(1), 0, Stream::Output, b"12").unwrap();
+    assert_eq!(world.begin_with(3, strict(0)).unwrap_err(), RecordError::Stopped);
+    let mut late = world.begin_with(4, BEST_EFFORT).unwrap();
+    late.data(at(2), 0, Stream::Output, b"123").unwrap();
+    assert_eq!(other.finish(Status::Complete).unwrap().bytes, 2);
+    assert_eq!(late.finish(Status::Complete).unwrap().bytes, 3);
 }
 
 fn a_failed_sync_is_not_believed_when_the_next_succeeds() {
@@ -571,12 +850,7 @@ fn a_failed_sync_is_not_believed_when_the_next_succeeds() {
     world.recorder.die();
     drop(session);
     let second = self::world(root.path(), &Options::default());
-    let recovered = loop {
-        let finished = second.next_finished();
-        if finished.session == meta(1).session {
-            break finished;
-        }
-    };
+    let recovered = second.finished_of(1);
     assert_eq!(second.output(&recovered), b"twice written, once recorded");
     second.recorder.shutdown();
 }
@@ -626,7 +900,7 @@ fn the_spool_keeps_a_recording_until_the_store_is_synced() {
     let recipients = Recipients::parse(&[RECIPIENT]).unwrap();
     for number in 0..3 {
         recorder
-            .begin(&meta(number), &recipients, 0)
+            .begin(&meta(number), &recipients, strict(0))
             .unwrap()
             .finish(Status::Complete);
     }
@@ -650,7 +924,7 @@ fn any_object_store_will_do() {
     let recorder = Recorder::start(config).unwrap();
     let recipients = Recipients::parse(&[RECIPIENT]).unwrap();
     recorder
-        .begin(&meta(1), &recipients, 0)
+        .begin(&meta(1), &recipients, strict(0))
         .unwrap()
         .finish(Status::Complete);
     let finished = finished.recv_timeout(SOON).unwrap();
@@ -722,12 +996,7 @@ fn a_killed_process_keeps_all_from_before_its_last_completed_sync() {
     }
     child.wait().unwrap();
     let world = world(root.path(), &Options::default());
-    let finished = loop {
-        let finished = world.next_finished();
-        if finished.session == meta(1).session {
-            break finished;
-        }
-    };
+    let finished = world.finished_of(1);
     let output = String::from_utf8(world.output(&finished)).unwrap();
     let recorded: Vec<u64> = output.lines().map(|line| line.parse().unwrap()).collect();
     assert!(recorded.iter().copied().eq(0..recorded.len() as u64), "a gap");
@@ -767,7 +1036,7 @@ fn a_hundred_sessions_of_one_interval_cost_one_sync() {
     drop(stall);
     sessions
         .into_iter()
-        .for_each(|session| session.finish(Status::Complete));
+        .for_each(|session| drop(session.finish(Status::Complete)));
     world.recorder.shutdown();
     assert_eq!(world.finished.try_iter().count(), 102);
 }
@@ -948,7 +1217,14 @@ by_each_io!(
     a_spool_cut_at_any_byte_gives_what_was_whole_before_the_cut,
     long_sessions_do_not_keep_the_segments_of_others,
     a_long_session_that_ends_is_put_together_from_side_file_and_segments,
-    a_full_disk_stops_what_it_hits_and_is_got_over,
+    a_spool_that_cannot_be_written_stops_what_it_hits_and_is_got_over,
+    a_session_that_waits_is_told_when_the_disk_has_what_it_handed_over,
+    sessions_that_wait_share_the_commits,
+    a_full_disk_is_noticed_while_there_is_room_for_what_is_under_way,
+    a_start_on_a_full_disk_takes_what_was_reserved,
+    a_disk_that_does_not_answer_stops_what_must_be_recorded_and_nothing_else,
+    a_session_that_need_not_be_recorded_does_not_wait_for_a_recorder_that_is_behind,
+    without_a_recorder_strict_sessions_end_and_others_count,
     a_failed_sync_is_not_believed_when_the_next_succeeds,
     a_store_that_is_away_is_tried_again_and_the_spool_waits_for_it,
     what_the_store_did_not_take_before_shutdown_comes_with_the_next_start,

@@ -16,7 +16,7 @@ use weir_ssh::{HostKey, TransportConfig};
 use super::*;
 use crate::buffer::{BufferPool, LARGE};
 use crate::clock::Clock;
-use crate::recorder::tests::{Options, world};
+use crate::recorder::tests::{Options, SYNC, world};
 use crate::session_log::tests::log_of;
 use crate::spool::faults;
 use crate::testing::run;
@@ -122,8 +122,10 @@ async fn open_channel(client: &mut End, target: &mut End) {
 
 /// Lets the runtime look at all its sockets: a byte goes over one of its own and comes.
 async fn turn(near: &mut TcpStream, far: &mut TcpStream) {
-    near.write_all(vec![0]).await.0.unwrap();
-    far.read_exact(vec![0]).await.0.unwrap();
+    // Read first: what is there already would be had without a look at the others.
+    let (read, written) = join(far.read_exact(vec![0]), near.write_all(vec![0])).await;
+    read.0.unwrap();
+    written.0.unwrap();
 }
 
 /// Both hops of a session, and the ends that talk through it.
@@ -148,7 +150,7 @@ impl Scene {
             access: Access::recorded(),
             log,
             actions: Actions::new(),
-            deferred: [Vec::new(), Vec::new()],
+            deferred: Vec::new(),
             slot: None,
         };
         Self {
@@ -256,6 +258,88 @@ fn recorder_stall_stops_reads_before_any_byte_is_lost() {
         world.output(&world.next_finished()) == sent,
         "recorded as it was sent"
     );
+    world.recorder.shutdown();
+}
+
+/// What the target said stays here until the disk has it, and nothing else does.
+#[test]
+fn nothing_reaches_the_client_before_its_record_is_durable() {
+    let root = tempfile::tempdir().unwrap();
+    let world = world(root.path(), &Options::default());
+    let log = log_of(world.begin_with(1, SYNC).unwrap());
+    let scenario = async {
+        let mut scene = Scene::new(log, TransportConfig::client()).await;
+        scene
+            .play(async |client, target, relaying| {
+                open_channel(client, target).await;
+                let stall = faults::stall(&root.path().join("spool"));
+                for number in 0..3 {
+                    target.send(&data_packet(&[number])).await;
+                }
+                let (mut near, mut far) = sockets().await;
+                while relaying.client.held() == 0 {
+                    turn(&mut near, &mut far).await;
+                }
+                stall.reached(1);
+                for number in 0..20 {
+                    // Nobody records what is typed here, so it does not wait.
+                    client.send(&data_packet(&[number])).await;
+                    assert_eq!(target.next().await, data_packet(&[number]));
+                }
+                let early = {
+                    let next = pin!(client.next());
+                    let turns = pin!(async {
+                        for _ in 0..20 {
+                            turn(&mut near, &mut far).await;
+                        }
+                    });
+                    matches!(select(next, turns).await, Either::Left(_))
+                };
+                assert!(!early, "the disk does not have it");
+                drop(stall);
+                for number in 0..3 {
+                    assert_eq!(client.next().await, data_packet(&[number]));
+                }
+            })
+            .await;
+        scene.relaying.into_log()
+    };
+    run(scenario).finish(SessionStatus::Complete, "over");
+    assert_eq!(world.output(&world.next_finished()), [0, 1, 2]);
+    world.recorder.shutdown();
+}
+
+/// The farewell could not be read behind a gap in the sequence: it takes the place of what nobody may see.
+#[test]
+fn user_is_told_instead_of_what_could_not_be_recorded() {
+    let root = tempfile::tempdir().unwrap();
+    let world = world(root.path(), &Options::default());
+    let log = log_of(world.begin_with(1, SYNC).unwrap());
+    let scenario = async {
+        let mut scene = Scene::new(log, TransportConfig::client()).await;
+        let stall = scene
+            .play(async |client, target, relaying| {
+                open_channel(client, target).await;
+                let stall = faults::stall(&root.path().join("spool"));
+                target.send(&data_packet(b"a secret")).await;
+                let (mut near, mut far) = sockets().await;
+                while relaying.client.held() == 0 {
+                    turn(&mut near, &mut far).await;
+                }
+                stall
+            })
+            .await;
+        let failed = RelayEnd::unrecorded(RecordError::Stopped);
+        scene.relaying.say_goodbye(&failed).await;
+        let told = scene.client.hop.next(&mut scene.client.received).await;
+        let Err(HopEnd::Disconnected { text, .. }) = told else {
+            panic!("the client got something else");
+        };
+        assert!(text.starts_with("session recording failed: "), "{text}");
+        drop(stall);
+        scene.relaying.into_log()
+    };
+    run(scenario).finish(SessionStatus::Interrupted, "over");
     world.recorder.shutdown();
 }
 

@@ -12,6 +12,9 @@ static LASTING: Mutex<Option<HashMap<PathBuf, Errno>>> = Mutex::new(None);
 /// The next sync fails, and only that.
 static ONCE: Mutex<Option<HashMap<PathBuf, Errno>>> = Mutex::new(None);
 
+/// No segment can be made: what is reserved is still written.
+static FULL: Mutex<Option<HashMap<PathBuf, Errno>>> = Mutex::new(None);
+
 /// Syncs stand still until they are let go, and the thread that writes with them.
 static STALLS: Mutex<Option<HashMap<PathBuf, Arc<Syncs>>>> = Mutex::new(None);
 
@@ -53,6 +56,11 @@ impl Stall {
         );
     }
 
+    /// Whether the sync of that number has come.
+    pub(crate) fn has_reached(&self, number: usize) -> bool {
+        self.syncs.counts.lock().unwrap().0 >= number
+    }
+
     /// Lets the oldest that stands still go on.
     pub(crate) fn let_one_go(&self) {
         self.syncs.counts.lock().unwrap().1 += 1;
@@ -90,6 +98,23 @@ pub(crate) fn set(dir: &Path, fault: Option<Errno>) {
     match fault {
         Some(errno) => drop(faults.insert(dir.to_owned(), errno)),
         None => drop(faults.remove(dir)),
+    }
+}
+
+/// Whether the disk has space for another segment.
+pub(crate) fn set_full(dir: &Path, is_full: bool) {
+    let mut faults = FULL.lock().unwrap();
+    let faults = faults.get_or_insert_default();
+    match is_full {
+        true => drop(faults.insert(dir.to_owned(), Errno::NOSPC)),
+        false => drop(faults.remove(dir)),
+    }
+}
+
+pub(super) fn check_space(dir: &Path) -> io::Result<()> {
+    match FULL.lock().unwrap().get_or_insert_default().get(dir) {
+        Some(errno) => Err((*errno).into()),
+        None => Ok(()),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::frame::{FrameHead, FrameKind, HEAD_LEN, Location, is_whole};
@@ -32,33 +32,79 @@ pub(crate) fn list(dir: &Path) -> io::Result<Vec<u32>> {
 pub(crate) fn create(dir: &Path, number: u32, len: u64) -> io::Result<File> {
     #[cfg(test)]
     super::faults::check(dir)?;
+    #[cfg(test)]
+    super::faults::check_space(dir)?;
     let path = path(dir, number);
-    let made = OpenOptions::new()
-        .create_new(true)
-        .write(true)
-        .read(true)
-        .mode(0o600)
-        .open(&path)
-        .and_then(|file| {
-            match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, len) {
-                // Space that is there cannot run out in the middle of a commit, and syncing within it changes no length.
-                // A file system that cannot promise it grows the file as it is written.
-                Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => {}
-                Err(err) => return Err(err.into()),
-            }
-            let mut head = [0; START as usize];
-            head[..12].copy_from_slice(MAGIC);
-            head[12..].copy_from_slice(&number.to_le_bytes());
-            file.write_all_at(&head, 0)?;
-            file.sync_all()?;
-            sync_dir(dir)?;
-            Ok(file)
-        });
+    let made = private().create_new(true).open(&path).and_then(|file| {
+        allocate(&file, len)?;
+        name(&file, number)?;
+        sync_dir(dir)?;
+        Ok(file)
+    });
     if made.is_err() {
         // What is half made would take the number away from the next attempt.
         drop(std::fs::remove_file(&path));
     }
     made
+}
+
+/// Reserves `len` bytes for the segment that will be needed next. It has no name as a segment yet, and survives the process: what
+/// is reserved is reserved for the next one, too.
+pub(crate) fn prepare(dir: &Path, len: u64) -> io::Result<File> {
+    let file = private().create(true).truncate(false).open(spare(dir))?;
+    if is_allocated(&file, len)? {
+        return Ok(file);
+    }
+    #[cfg(test)]
+    super::faults::check_space(dir)?;
+    let made = allocate(&file, len);
+    if made.is_err() {
+        // A part of what is needed is of use to others.
+        drop(std::fs::remove_file(spare(dir)));
+    }
+    made.map(|()| file)
+}
+
+/// Makes what was prepared the segment of that number, and its name durable.
+pub(crate) fn adopt(dir: &Path, file: &File, number: u32) -> io::Result<()> {
+    #[cfg(test)]
+    super::faults::check(dir)?;
+    name(file, number)?;
+    std::fs::rename(spare(dir), path(dir, number))?;
+    sync_dir(dir)
+}
+
+fn spare(dir: &Path) -> PathBuf {
+    dir.join("spare")
+}
+
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true).read(true).mode(0o600);
+    options
+}
+
+fn allocate(file: &File, len: u64) -> io::Result<()> {
+    match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, len) {
+        // Space that is there cannot run out in the middle of a commit, and syncing within it changes no length.
+        // A file system that cannot promise it grows the file as it is written.
+        Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => file.sync_all(),
+        Err(err) => Err(err.into()),
+    }
+}
+
+/// Whether all of that length is there, rather than a hole.
+fn is_allocated(file: &File, len: u64) -> io::Result<bool> {
+    let found = file.metadata()?;
+    Ok(found.len() == len && found.blocks().saturating_mul(512) >= len)
+}
+
+fn name(file: &File, number: u32) -> io::Result<()> {
+    let mut head = [0; START as usize];
+    head[..12].copy_from_slice(MAGIC);
+    head[12..].copy_from_slice(&number.to_le_bytes());
+    file.write_all_at(&head, 0)?;
+    file.sync_all()
 }
 
 pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
