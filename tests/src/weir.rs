@@ -36,9 +36,18 @@ pub struct Session(Value);
 impl Weir {
     /// Starts it over `data`, and waits with `weir status --wait` until it is ready.
     pub fn start(data: &Path, port: u16, args: &[String]) -> Self {
+        Self::start_with(&[], data, port, args)
+    }
+
+    /// The same by a program that begins with `wrapper` and executes what follows.
+    pub fn start_with(wrapper: &[String], data: &Path, port: u16, args: &[String]) -> Self {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let log = data.with_extension("log");
-        let job = Job::new(binary())
+        let job = match wrapper.split_first() {
+            Some((program, given)) => Job::new(program).args(given).arg(binary()),
+            None => Job::new(binary()),
+        };
+        let job = job
             .args(["up", "--data"])
             .arg(data)
             .args(["--listen", &address.to_string()])

@@ -21,6 +21,8 @@ pub struct World {
     weir: Option<Weir>,
     /// What `weir up` is given beside its data and its address.
     weir_options: Vec<String>,
+    /// What starts it.
+    weir_wrapper: Vec<String>,
     sshds: Vec<Sshd>,
     release: Release,
     login: String,
@@ -32,6 +34,7 @@ pub struct World {
 pub struct Builder {
     sshd_options: Vec<String>,
     config: Vec<String>,
+    spool_size: Option<u32>,
     driver: Option<Driver>,
     release: Release,
     direct: bool,
@@ -57,6 +60,13 @@ impl Builder {
     #[must_use]
     pub fn config(mut self, line: &str) -> Self {
         self.config.push(line.to_owned());
+        self
+    }
+
+    /// Weir's spool on a file system of its own of so many mebibytes, which only Weir sees: see [`World::spool`].
+    #[must_use]
+    pub fn spool_of(mut self, mebibytes: u32) -> Self {
+        self.spool_size = Some(mebibytes);
         self
     }
 
@@ -90,6 +100,7 @@ impl Builder {
         let mut world = World {
             weir: None,
             weir_options: Vec::new(),
+            weir_wrapper: Vec::new(),
             sshds: Vec::new(),
             release: self.release,
             login: whoami(),
@@ -102,6 +113,9 @@ impl Builder {
         if self.direct {
             world.start_direct(&self.sshd_options);
         } else {
+            if let Some(mebibytes) = self.spool_size {
+                world.weir_wrapper = small_spool(&world.path("D"), mebibytes);
+            }
             world.start_weir(&self.config, self.driver.or_else(Driver::asked_for));
             world.add_node(NODE, &self.sshd_options);
             world.add_user("alice", "id");
@@ -238,22 +252,34 @@ impl World {
         path
     }
 
-    /// Registers a further user of Weir with the world's login, and signs the key in file `id`.
-    pub fn add_user(&self, name: &str, id: &str) {
-        self.add_user_with(name, id, &self.login);
+    /// Weir's spool, as Weir sees it.
+    pub fn spool(&self) -> PathBuf {
+        let spool = self.weir().data().join("spool");
+        let inside = spool.strip_prefix("/").expect("a path from the root");
+        PathBuf::from(format!("/proc/{}/root", self.weir().pid().as_raw_pid())).join(inside)
     }
 
-    fn add_user_with(&self, name: &str, id: &str, login: &str) {
+    /// Registers a further user of Weir with the world's login, and signs the key in file `id`.
+    pub fn add_user(&self, name: &str, id: &str) {
+        self.add_user_with(name, id, &self.login, "access");
+    }
+
+    fn add_user_with(&self, name: &str, id: &str, login: &str, roles: &str) {
         self.weir()
-            .admin(&["users", "add", name, "--logins", login, "--roles", "access"]);
+            .admin(&["users", "add", name, "--logins", login, "--roles", roles]);
         self.sign(name, id);
     }
 
     /// Registers a further user of Weir with a key of its own, in the file of its name, and this login; see
     /// [`World::ssh_as`].
     pub fn new_user(&self, name: &str, login: &str) {
+        self.new_user_with(name, login, "access");
+    }
+
+    /// The same with roles other than `access`.
+    pub fn new_user_with(&self, name: &str, login: &str, roles: &str) {
         make_key(&self.path(name), "ed25519");
-        self.add_user_with(name, name, login);
+        self.add_user_with(name, name, login, roles);
         let config = self
             .read("config")
             .replace("/id\n", &format!("/{name}\n"))
@@ -367,7 +393,12 @@ impl World {
             let file = file.to_str().expect("temporary paths are ASCII").to_owned();
             self.weir_options = vec!["--config".to_owned(), file];
         }
-        let weir = Weir::start(&self.path("D"), free_port(), &self.weir_options);
+        let weir = Weir::start_with(
+            &self.weir_wrapper,
+            &self.path("D"),
+            free_port(),
+            &self.weir_options,
+        );
         if let Some(asked) = driver {
             assert_eq!(weir.driver(), asked, "{}", weir.log());
         }
@@ -378,7 +409,13 @@ impl World {
     pub fn restart_weir(&mut self) {
         let port = self.weir().address().port();
         self.weir = None;
-        self.weir = Some(Weir::start(&self.path("D"), port, &self.weir_options));
+        let data = self.path("D");
+        self.weir = Some(Weir::start_with(
+            &self.weir_wrapper,
+            &data,
+            port,
+            &self.weir_options,
+        ));
     }
 
     fn start_direct(&mut self, options: &[String]) {
@@ -433,6 +470,24 @@ fn last_lines(log: &str) -> String {
     const SHOWN: usize = 40;
     let lines: Vec<_> = log.lines().collect();
     lines[lines.len().saturating_sub(SHOWN)..].join("\n")
+}
+
+/// Executes what follows with a file system of its own for the spool, which ends with it.
+fn small_spool(data: &Path, mebibytes: u32) -> Vec<String> {
+    let spool = data.join("spool");
+    let script = format!(
+        "mkdir -p -m 700 '{0}' '{1}' && mount -t tmpfs -o size={mebibytes}m,mode=700 spool '{1}' && exec \"$@\"",
+        data.display(),
+        spool.display()
+    );
+    // Whoever is not root becomes it in a user namespace.
+    let namespace = match rustix::process::geteuid().is_root() {
+        true => "--mount",
+        false => "-rm",
+    };
+    ["unshare", namespace, "sh", "-c", &script, "sh"]
+        .map(str::to_owned)
+        .to_vec()
 }
 
 /// Makes a key pair without a passphrase. `kind` is a type of `ssh-keygen -t`, with the bits after a hyphen.

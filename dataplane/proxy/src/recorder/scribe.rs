@@ -547,6 +547,9 @@ impl Scribe {
                     tracing::error!(error = %err, "the spool's next segment cannot be made: sessions are no longer recorded");
                 }
                 self.space_timer = Some(Box::pin(tokio::time::sleep(RETRY_INTERVAL)));
+                // What is left may suffice for the little that live sessions have in whole segments.
+                self.copy_all = true;
+                self.copy_out();
             }
         }
     }
