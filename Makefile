@@ -85,6 +85,13 @@ pacing: ## the long tests against real sshd: a thousand clients at once, fifty A
 	@$(CARGO) build --workspace --bins
 	@$(PACING)
 
+.PHONY: killed
+killed: ## the long tests of what a crash leaves: a hundred kills under load, thousands of power failures, a gibibyte of spool
+	@.ci/need $(TEST_NEEDS)
+	@$(call cargo-tool,nextest)
+	@$(CARGO) build --workspace --bins
+	@$(KILLED)
+
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZ_SECONDS=10
 	@$(FUZZ)
@@ -102,6 +109,7 @@ DENY := $(CARGO) deny --all-features --log-level error check
 EPOLL := WEIR_TESTS_IO=epoll $(CARGO) nextest run --workspace --profile epoll --no-fail-fast
 # What takes minutes, and is in no other run; each prints its figures.
 PACING := $(CARGO) nextest run -p weir-tests --profile pacing --run-ignored only --no-fail-fast
+KILLED := $(CARGO) nextest run -p weir-tests -p weir-proxy --profile killed --run-ignored only --no-fail-fast
 # Everything that computes through `weir-crypto` and nothing else once more with the other library.
 RING := -p weir-crypto -p weir-ssh -p weir-record --no-default-features --features ring
 FUZZ := tests/fuzz/run $(FUZZ_SECONDS)

@@ -429,6 +429,27 @@ pub(crate) fn recovered_bytes(dir: &Path, left: &[u32], signer: &Signer, session
     Some(bytes.into())
 }
 
+/// The same of all sessions.
+#[cfg(test)]
+pub(crate) fn recover_all(dir: &Path, left: &[u32], signer: &Signer) -> Vec<(Ulid, Vec<u8>)> {
+    let mut sides = Sides::new(dir.to_owned());
+    let uploads = recovery::recover(dir, left, signer, &mut sides).unwrap();
+    let bytes = |upload: &Upload| {
+        let mut parts = Parts::begin(dir, &sides, upload).unwrap();
+        let mut bytes = Vec::new();
+        loop {
+            bytes.extend_from_slice(&parts.next().unwrap());
+            if parts.is_done() {
+                return bytes;
+            }
+        }
+    };
+    uploads
+        .iter()
+        .map(|upload| (upload.session, bytes(upload)))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,6 +15,8 @@
 //! - What a crash leaves in the spool is ended as interrupted and put into the store by the next start, while new
 //!   sessions are already recorded.
 
+#[cfg(test)]
+mod crash_tests;
 mod handover;
 mod lent;
 mod limits;

@@ -143,7 +143,7 @@ impl Spool {
             io,
             segment_len,
             number,
-            disk: open(file, io, dir),
+            disk: open(file, io, dir, number),
             end: segment::START,
             batch: Vec::new(),
             writes: Vec::new(),
@@ -346,7 +346,7 @@ impl Spool {
         // If this fails the file is prepared anew, wherever it has got to.
         segment::adopt(&self.dir, &file, number)?;
         self.number = number;
-        self.disk = open(file, self.io, &self.dir);
+        self.disk = open(file, self.io, &self.dir, number);
         self.end = segment::START;
         self.make_spare();
         Ok(true)
@@ -354,6 +354,8 @@ impl Spool {
 
     /// Deletes a segment that nobody needs.
     pub(crate) fn delete(&self, number: u32) {
+        #[cfg(test)]
+        faults::removed(&self.dir, &segment::path(&self.dir, number));
         match std::fs::remove_file(segment::path(&self.dir, number)) {
             Err(err) if err.kind() != io::ErrorKind::NotFound => {
                 tracing::warn!(number, error = %err, "a segment of the spool cannot be deleted");
@@ -416,7 +418,7 @@ impl Spool {
             Ok(file) => file,
             Err(err) => return Err((err, unwritten)),
         };
-        let disk = open(file, self.io, &self.dir);
+        let disk = open(file, self.io, &self.dir, self.number);
         let mut result = Ok(());
         let mut written = Vec::with_capacity(unwritten.0.len());
         for Batch { at, bytes } in unwritten.0 {
@@ -434,6 +436,8 @@ impl Spool {
                 Ok(())
             }
             Err(err) => {
+                #[cfg(test)]
+                faults::removed(&self.dir, &segment::path(&self.dir, self.number));
                 drop(std::fs::remove_file(segment::path(&self.dir, self.number)));
                 Err((err, Unwritten(written)))
             }
@@ -471,12 +475,13 @@ fn open(
     file: File,
     io: Io,
     #[cfg_attr(not(test), expect(unused, reason = "for faults"))] dir: &Path,
+    #[cfg_attr(not(test), expect(unused, reason = "for faults"))] number: u32,
 ) -> Disk {
     Disk::new(
         file,
         io,
         #[cfg(test)]
-        dir,
+        faults::Watched::new(dir, segment::path(dir, number)),
     )
 }
 

@@ -3,6 +3,10 @@
 //! Needs no session key: the chain is followed by its hashes, and a recording that has no end gets one that says
 //! "interrupted". A frame that was torn ends its segment; a chunk that does not follow ends its session.
 //!
+//! A side file has no frames, and what proves a part of it is the part behind it, which holds its hash. So the last part is under
+//! suspicion: a crash may have torn it while it was copied. Then it still stands in a segment too, since segments are given up when
+//! the copy is durable; a segment's word counts more.
+//!
 //! Cost: one pass over the segments with one SHA-256, a few hundred bytes of memory per session found.
 
 use std::collections::{HashMap, HashSet};
@@ -26,6 +30,19 @@ struct Found {
     end: Option<End>,
     /// When the file that holds its last part was written to, microseconds since 1970-01-01 UTC.
     written_us: u64,
+    /// What of it is in a side file, without the part under suspicion.
+    side: Option<Side>,
+    suspect: Option<Suspect>,
+}
+
+/// The last chunk of a side file.
+#[derive(Clone, Copy)]
+struct Suspect {
+    /// The chain with it.
+    links: Links,
+    end: Option<End>,
+    /// The side file with it.
+    side: Side,
 }
 
 /// Finds every recording that is not yet in the store, and ends those that have no end.
@@ -39,10 +56,13 @@ pub(super) fn recover(
     sides: &mut Sides,
 ) -> io::Result<Vec<Upload>> {
     let mut found = HashMap::new();
+    // Those of which no more than the envelope was copied, and that may be torn.
+    let mut bare = HashMap::new();
     for session in side::list(dir)? {
-        if let Some((recording, side)) = read_side(&side::path(dir, session))? {
-            found.insert(session, recording);
-            sides.adopt(session, side);
+        if let Some(recording) = read_side(&side::path(dir, session))? {
+            let is_bare = recording.suspect.is_none();
+            let place = if is_bare { &mut bare } else { &mut found };
+            place.insert(session, recording);
         }
     }
     let mut archived = HashSet::new();
@@ -65,6 +85,8 @@ pub(super) fn recover(
                             last: Some(location),
                             end: None,
                             written_us,
+                            side: None,
+                            suspect: None,
                         };
                         found.entry(session).or_insert(recording);
                     }
@@ -77,6 +99,15 @@ pub(super) fn recover(
             }
             Ok(())
         })?;
+    }
+    for (session, recording) in bare {
+        found.entry(session).or_insert(recording);
+    }
+    for (session, recording) in &mut found {
+        recording.trust_suspect();
+        if let Some(side) = recording.side {
+            sides.adopt(*session, side);
+        }
     }
     for session in archived {
         found.remove(&session);
@@ -102,6 +133,14 @@ impl Found {
         if self.end.is_some() {
             return;
         }
+        if let Some(suspect) = self.suspect {
+            let (mut with, mut without) = (suspect.links, self.links);
+            if with.follow(chunk).is_ok() {
+                self.trust_suspect();
+            } else if without.follow(chunk).is_ok() {
+                self.suspect = None;
+            }
+        }
         // What does not follow was written twice, or has lost what came before it: then it proves nothing any more.
         if let Ok(kind) = self.links.follow(chunk) {
             if kind == Kind::End {
@@ -109,6 +148,15 @@ impl Found {
             }
             self.last = Some(location);
             self.written_us = written_us;
+        }
+    }
+
+    /// Nobody says otherwise: what may have been torn was not.
+    fn trust_suspect(&mut self) {
+        if let Some(suspect) = self.suspect.take() {
+            self.links = suspect.links;
+            self.end = suspect.end;
+            self.side = Some(suspect.side);
         }
     }
 
@@ -128,8 +176,8 @@ impl Found {
     }
 }
 
-/// Reads a side file up to where it is torn; `None` if not even its envelope is whole.
-fn read_side(path: &Path) -> io::Result<Option<(Found, Side)>> {
+/// Reads a side file up to where it is torn; `None` if not even its envelope can be read.
+fn read_side(path: &Path) -> io::Result<Option<Found>> {
     let file = File::open(path)?;
     let written_us = segment::written_us(&file)?;
     let mut file = io::BufReader::with_capacity(256 * 1024, file);
@@ -154,10 +202,11 @@ fn read_side(path: &Path) -> io::Result<Option<(Found, Side)>> {
         last: None,
         end: None,
         written_us,
-    };
-    let mut side = Side {
-        next: 0,
-        len: len as u64,
+        side: Some(Side {
+            next: 0,
+            len: len as u64,
+        }),
+        suspect: None,
     };
     loop {
         let mut head = [0; HEAD_LEN];
@@ -170,13 +219,28 @@ fn read_side(path: &Path) -> io::Result<Option<(Found, Side)>> {
         bytes.clear();
         bytes.extend_from_slice(&head);
         bytes.resize(parsed.len as usize, 0);
-        if !fill(&mut file, &mut bytes[HEAD_LEN..])? || found.links.follow(&bytes).is_err() {
+        if !fill(&mut file, &mut bytes[HEAD_LEN..])? {
             break;
         }
-        side.next = found.links.next_number();
-        side.len += bytes.len() as u64;
+        let (mut links, side) = match found.suspect {
+            Some(suspect) => (suspect.links, suspect.side),
+            None => (found.links, found.side.unwrap_or_default()),
+        };
+        let Ok(kind) = links.follow(&bytes) else {
+            break;
+        };
+        // It holds the hash of the one before.
+        found.trust_suspect();
+        found.suspect = Some(Suspect {
+            links,
+            end: (kind == Kind::End).then(|| End::parse(&bytes)).flatten(),
+            side: Side {
+                next: links.next_number(),
+                len: side.len + bytes.len() as u64,
+            },
+        });
     }
-    Ok(Some((found, side)))
+    Ok(Some(found))
 }
 
 fn fill(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {

@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::ops::RangeInclusive;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -77,6 +77,8 @@ impl Sides {
 
     pub(super) fn delete(&self, session: Ulid) {
         if self.sides.borrow_mut().remove(&session).is_some() {
+            #[cfg(test)]
+            crate::spool::faults::removed(&self.dir, &path(&self.dir, session));
             drop(std::fs::remove_file(path(&self.dir, session)));
         }
     }
@@ -102,6 +104,10 @@ impl Sides {
         copy.append()?;
         for file in copy.files.values() {
             file.sync_data()?;
+        }
+        #[cfg(test)]
+        for session in copy.files.keys() {
+            crate::spool::faults::Watched::new(&self.dir, path(&self.dir, *session)).sync_at_once();
         }
         segment::sync_dir(&self.dir)?;
         *self.sides.borrow_mut() = copy.sides;
@@ -159,8 +165,10 @@ impl Copy<'_> {
                 }
             };
             // Not at the file's end: an attempt that failed may have left something there.
-            std::os::unix::fs::FileExt::write_all_at(file, &bytes, end - bytes.len() as u64)?;
-            file.flush()?;
+            let at = end - bytes.len() as u64;
+            #[cfg(test)]
+            crate::spool::faults::Watched::new(self.dir, path(self.dir, session)).write_at_once(at, &bytes);
+            std::os::unix::fs::FileExt::write_all_at(file, &bytes, at)?;
         }
         Ok(())
     }

@@ -34,11 +34,11 @@ pub(crate) struct World {
 }
 
 pub(crate) struct Options {
-    io: SpoolIo,
-    flush_interval: Duration,
-    segment_bytes: u32,
-    commit_limit: Duration,
-    stall_limit: Duration,
+    pub(crate) io: SpoolIo,
+    pub(crate) flush_interval: Duration,
+    pub(crate) segment_bytes: u32,
+    pub(crate) commit_limit: Duration,
+    pub(crate) stall_limit: Duration,
     pub(crate) session_queue_bytes: usize,
 }
 
@@ -55,10 +55,12 @@ impl Default for Options {
     }
 }
 
-const IDENTITY: &str = "AGE-SECRET-KEY-104TDKUVZ4UQSRMXJTWLNQMFKYLURUC5LP0R9G9S4VJHP3CSZVEXQSQ66V0";
+pub(crate) const IDENTITY: &str =
+    "AGE-SECRET-KEY-104TDKUVZ4UQSRMXJTWLNQMFKYLURUC5LP0R9G9S4VJHP3CSZVEXQSQ66V0";
 const RECIPIENT: &str = "age1zcwudzxnafg7jgjvv6np0vkp4u7qvck7kn3qsndvusr4a828y9ksczgll5";
 
 fn config(root: &Path, options: &Options, finished: mpsc::Sender<Finished>) -> RecorderConfig {
+    let spool = root.join("spool");
     let store = root.join("store");
     std::fs::create_dir_all(&store).unwrap();
     let store = LocalFileSystem::new_with_prefix(&store).unwrap();
@@ -73,7 +75,10 @@ fn config(root: &Path, options: &Options, finished: mpsc::Sender<Finished>) -> R
             root.join("spool"),
             Arc::new(store),
             PrivateKey::ed25519_from_seed(&[1; 32]),
-            Box::new(move |one| drop(finished.send(one))),
+            Box::new(move |one: Finished| {
+                faults::note(&spool, |_| faults::Op::Stored(one.session));
+                drop(finished.send(one));
+            }),
         )
     }
 }
@@ -116,7 +121,7 @@ fn is_over(recording: &SessionRecording) -> bool {
     recording.poll_failed(&mut cx).is_ready()
 }
 
-fn meta(number: u64) -> SessionMeta {
+pub(crate) fn meta(number: u64) -> SessionMeta {
     SessionMeta {
         session: Ulid::from_parts(1_700_000_000_000 + number, u128::from(number)),
         started_us: 1_700_000_000_000_000,

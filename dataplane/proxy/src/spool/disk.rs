@@ -9,7 +9,7 @@ use super::Io;
 
 /// Shared by the writes that are under way on it.
 #[derive(Clone)]
-pub(super) struct Disk(Rc<Kind>, #[cfg(test)] Rc<std::path::Path>);
+pub(super) struct Disk(Rc<Kind>, #[cfg(test)] Rc<super::faults::Watched>);
 
 enum Kind {
     Uring(tokio_uring::fs::File),
@@ -18,7 +18,7 @@ enum Kind {
 }
 
 impl Disk {
-    pub(super) fn new(file: File, io: Io, #[cfg(test)] dir: &std::path::Path) -> Self {
+    pub(super) fn new(file: File, io: Io, #[cfg(test)] watched: super::faults::Watched) -> Self {
         let kind = match io {
             Io::Uring => Kind::Uring(tokio_uring::fs::File::from_std(file)),
             Io::Plain => Kind::Plain(file),
@@ -26,32 +26,36 @@ impl Disk {
         Disk(
             Rc::new(kind),
             #[cfg(test)]
-            dir.into(),
+            Rc::new(watched),
         )
     }
 
     /// Writes all of `bytes` at `offset` and gives them back.
     pub(super) async fn write(&self, bytes: Vec<u8>, offset: u32) -> (io::Result<()>, Vec<u8>) {
         #[cfg(test)]
-        if let Err(err) = super::faults::check(&self.1) {
-            return (Err(err), bytes);
-        }
-        match &*self.0 {
+        let writing = match self.1.write(u64::from(offset), &bytes) {
+            Ok(writing) => writing,
+            Err(err) => return (Err(err), bytes),
+        };
+        let written = match &*self.0 {
             Kind::Uring(file) => file.write_all_at(bytes, u64::from(offset)).await,
             Kind::Plain(file) => (file.write_all_at(&bytes, u64::from(offset)), bytes),
-        }
+        };
+        #[cfg(test)]
+        self.1.written(writing);
+        written
     }
 
     /// Returns when all that was written before is durable.
     pub(super) async fn sync(&self) -> io::Result<()> {
         #[cfg(test)]
-        {
-            super::faults::stand_still(&self.1);
-            super::faults::check_once(&self.1)?;
-        }
+        let syncing = self.1.sync()?;
         match &*self.0 {
-            Kind::Uring(file) => file.sync_data().await,
-            Kind::Plain(file) => file.sync_data(),
+            Kind::Uring(file) => file.sync_data().await?,
+            Kind::Plain(file) => file.sync_data()?,
         }
+        #[cfg(test)]
+        self.1.synced(syncing);
+        Ok(())
     }
 }

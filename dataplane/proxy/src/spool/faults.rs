@@ -1,4 +1,4 @@
-//! Disks that fail or stand still on demand, by the directory that is on them.
+//! Disks that fail or stand still on demand, by the directory that is on them, and a journal of all that was asked of one.
 
 use std::collections::HashMap;
 use std::io;
@@ -76,7 +76,7 @@ impl Drop for Stall {
     }
 }
 
-pub(super) fn stand_still(dir: &Path) {
+fn stand_still(dir: &Path) {
     let Some(syncs) = STALLS.lock().unwrap().get_or_insert_default().get(dir).cloned() else {
         return;
     };
@@ -132,9 +132,126 @@ pub(super) fn check(dir: &Path) -> io::Result<()> {
     }
 }
 
-pub(super) fn check_once(dir: &Path) -> io::Result<()> {
+fn check_once(dir: &Path) -> io::Result<()> {
     match ONCE.lock().unwrap().get_or_insert_default().remove(dir) {
         Some(errno) => Err(errno.into()),
         None => check(dir),
+    }
+}
+
+/// What happened to the files of a directory, in order, as far as it bears on what a crash leaves of them.
+#[derive(Clone, Debug)]
+pub(crate) enum Op {
+    /// A segment is there, its head durable.
+    Made(PathBuf),
+    /// A write has begun: from here on any of it may be on the disk.
+    Write {
+        id: usize,
+        file: PathBuf,
+        offset: u64,
+        bytes: Vec<u8>,
+    },
+    /// It has ended.
+    Written { id: usize },
+    /// A sync has begun.
+    Sync { file: PathBuf },
+    /// It has ended well: what was written to the file before it began is durable.
+    Synced { id: usize },
+    /// The file was deleted, which no sync makes durable.
+    Removed(PathBuf),
+    /// A session was told that so many bytes of its output are durable.
+    Told { session: usize, bytes: usize },
+    /// The recording of a session is in the store.
+    Stored(ulid::Ulid),
+}
+
+static JOURNALS: Mutex<Option<HashMap<PathBuf, Vec<Op>>>> = Mutex::new(None);
+
+/// Writes down from here on what is asked of the directory.
+pub(crate) fn begin_journal(dir: &Path) {
+    let mut journals = JOURNALS.lock().unwrap();
+    journals
+        .get_or_insert_default()
+        .insert(dir.to_owned(), Vec::new());
+}
+
+/// Ends that.
+pub(crate) fn take_journal(dir: &Path) -> Vec<Op> {
+    let mut journals = JOURNALS.lock().unwrap();
+    journals.get_or_insert_default().remove(dir).unwrap_or_default()
+}
+
+/// Returns the operation's place, which is its id.
+pub(crate) fn note(dir: &Path, op: impl FnOnce(usize) -> Op) -> usize {
+    let mut journals = JOURNALS.lock().unwrap();
+    match journals.get_or_insert_default().get_mut(dir) {
+        Some(journal) => {
+            let id = journal.len();
+            journal.push(op(id));
+            id
+        }
+        None => 0,
+    }
+}
+
+pub(crate) fn made(dir: &Path, file: &Path) {
+    note(dir, |_| Op::Made(file.to_owned()));
+}
+
+pub(crate) fn removed(dir: &Path, file: &Path) {
+    note(dir, |_| Op::Removed(file.to_owned()));
+}
+
+/// A file of which is written down what is asked of it.
+pub(crate) struct Watched {
+    dir: PathBuf,
+    file: PathBuf,
+}
+
+impl Watched {
+    pub(crate) fn new(dir: &Path, file: PathBuf) -> Self {
+        Watched {
+            dir: dir.to_owned(),
+            file,
+        }
+    }
+
+    pub(super) fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
+        check(&self.dir)?;
+        Ok(note(&self.dir, |id| Op::Write {
+            id,
+            file: self.file.clone(),
+            offset,
+            bytes: bytes.to_vec(),
+        }))
+    }
+
+    pub(super) fn written(&self, id: usize) {
+        note(&self.dir, |_| Op::Written { id });
+    }
+
+    pub(super) fn sync(&self) -> io::Result<usize> {
+        stand_still(&self.dir);
+        check_once(&self.dir)?;
+        Ok(note(&self.dir, |_| Op::Sync {
+            file: self.file.clone(),
+        }))
+    }
+
+    pub(super) fn synced(&self, id: usize) {
+        note(&self.dir, |_| Op::Synced { id });
+    }
+
+    pub(crate) fn write_at_once(&self, offset: u64, bytes: &[u8]) {
+        let id = self.write(offset, bytes).unwrap_or_default();
+        self.written(id);
+    }
+
+    /// Noted after it has ended: what was written before is durable.
+    pub(crate) fn sync_at_once(&self) {
+        let id = note(&self.dir, |_| Op::Sync {
+            file: self.file.clone(),
+        });
+        self.synced(id);
     }
 }

@@ -71,7 +71,10 @@ pub(crate) fn adopt(dir: &Path, file: &File, number: u32) -> io::Result<()> {
     super::faults::check(dir)?;
     name(file, number)?;
     std::fs::rename(spare(dir), path(dir, number))?;
-    sync_dir(dir)
+    sync_dir(dir)?;
+    #[cfg(test)]
+    super::faults::made(dir, &path(dir, number));
+    Ok(())
 }
 
 fn spare(dir: &Path) -> PathBuf {
