@@ -38,6 +38,8 @@ pub struct Options {
     pub parallel: u32,
     /// Keystrokes echoed.
     pub keys: u32,
+    /// Sessions that type besides, five keys a second each, for the figures in a crowd; 0 leaves them out.
+    pub typists: u32,
     /// Idle sessions held at once.
     pub idle: u32,
     /// How often everything is measured; the table shows medians.
@@ -111,9 +113,15 @@ fn measure_small(ssh: &Ssh, pid: Option<u32>, options: &Options, row: &mut Row) 
         row.idle_kib.push(measure::idle(ssh, pid, options.idle)?);
     }
     if options.keys > 0 {
-        let echo = measure::keystrokes(ssh, options.keys)?;
+        let echo = measure::keystrokes(ssh, pid, options.keys)?;
         row.echo_p50.push(echo.p50_us);
         row.echo_p99.push(echo.p99_us);
+        row.key_us.push(echo.cpu_us);
+    }
+    if options.keys > 0 && options.typists > 0 && row.kind.recorded().is_some() {
+        let echo = measure::in_crowd(ssh, options.keys, options.typists)?;
+        row.crowd_p50.push(echo.p50_us);
+        row.crowd_p99.push(echo.p99_us);
     }
     if options.sessions > 0 {
         row.session_ms

@@ -19,7 +19,7 @@ struct Arguments {
         long,
         value_enum,
         value_delimiter = ',',
-        default_value = "weir,weir-limited,direct,russh,uring"
+        default_value = "weir,weir-limited,weir-sync,weir-off,direct,russh,uring"
     )]
     only: Vec<Kind>,
     /// Gigabytes (10^9 bytes) to move each way; 0 to leave that out.
@@ -37,6 +37,9 @@ struct Arguments {
     /// Keystrokes to echo; 0 to leave that out.
     #[arg(long, default_value_t = 300)]
     keys: u32,
+    /// Sessions that type while one is measured, where it is Weir; 0 to leave that out.
+    #[arg(long, default_value_t = 200)]
+    typists: u32,
     /// Idle sessions to hold; 0 to leave that out.
     #[arg(long, default_value_t = 100)]
     idle: u32,
@@ -102,6 +105,7 @@ fn main() -> Result<()> {
             sessions: arguments.sessions,
             parallel: arguments.parallel,
             keys: arguments.keys,
+            typists: arguments.typists,
             idle: arguments.idle,
             rounds: arguments.rounds,
             workers: arguments

@@ -4,11 +4,11 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
@@ -153,49 +153,127 @@ pub(super) fn idle(ssh: &Ssh, proxy: Option<u32>, count: u32) -> Result<Option<f
 pub(super) struct Echo {
     pub(super) p50_us: f64,
     pub(super) p99_us: f64,
+    /// CPU time of the proxy per keystroke.
+    pub(super) cpu_us: Option<f64>,
 }
 
 /// Round trips of single bytes that the far terminal echoes.
-pub(super) fn keystrokes(ssh: &Ssh, count: u32) -> Result<Echo> {
-    let (mut terminal, far_end) = raw_terminal()?;
-    let mut command = ssh.command(&["-tt"], "stty raw echo; echo ready; cat > /dev/null");
-    let side = || far_end.try_clone().map(Stdio::from);
-    let client = Owned::spawn(command.stdin(side()?).stdout(side()?).stderr(side()?))?;
-    drop(far_end);
-
-    let mut seen = Vec::new();
-    let mut room = [0; 4096];
-    while !seen.windows(5).any(|word| word == b"ready") {
-        ensure!(
-            readable(&terminal, Duration::from_secs(20))?,
-            "the terminal session did not come up in 20 s"
-        );
-        let count = terminal.read(&mut room)?;
-        seen.extend_from_slice(&room[..count]);
-    }
-    // What still comes of the start must not be taken for an echo.
-    while readable(&terminal, Duration::from_millis(500))? {
-        ensure!(terminal.read(&mut room)? > 0, "the terminal session ended early");
-    }
-
+pub(super) fn keystrokes(ssh: &Ssh, proxy: Option<u32>, count: u32) -> Result<Echo> {
+    let mut typist = Typist::start(ssh)?;
+    typist.wait_until_ready()?;
+    let cpu = proxy.map(cpu_time);
     let mut trips = Vec::new();
     for _ in 0..count {
-        let began = Instant::now();
-        terminal.write_all(b"x")?;
-        if !readable(&terminal, Duration::from_secs(5))? {
-            bail!("keystroke {} was not echoed in 5 s", trips.len() + 1);
-        }
-        ensure!(terminal.read(&mut room)? > 0, "the terminal session ended early");
-        trips.push(began.elapsed());
+        trips.push(typist.echo()?);
         thread::sleep(Duration::from_millis(4));
     }
-    drop(client);
+    let cpu = spent_since(proxy, cpu).map(|spent| spent.as_secs_f64() * 1e6 / f64::from(count));
     trips.sort_unstable();
     let at = |share: usize| trips[(trips.len() * share / 100).min(trips.len() - 1)].as_secs_f64() * 1e6;
     Ok(Echo {
         p50_us: at(50),
         p99_us: at(99),
+        cpu_us: cpu,
     })
+}
+
+/// The same while others type besides, each a key every [`PACE`].
+pub(super) fn in_crowd(ssh: &Ssh, count: u32, others: u32) -> Result<Echo> {
+    let mut crowd = Vec::new();
+    for _ in 0..others {
+        crowd.push(Typist::start(ssh)?);
+        // What sshd starts takes a core; it should not all be at once.
+        thread::sleep(Duration::from_millis(60));
+    }
+    for typist in &mut crowd {
+        typist.wait_until_ready()?;
+    }
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let pause = PACE / others;
+            let mut next = Instant::now();
+            for turn in (0..crowd.len()).cycle() {
+                if is_over.load(Ordering::Relaxed) || crowd[turn].type_on().is_err() {
+                    return;
+                }
+                next += pause;
+                thread::sleep(next.saturating_duration_since(Instant::now()));
+            }
+        });
+        let echo = keystrokes(ssh, None, count);
+        is_over.store(true, Ordering::Relaxed);
+        echo
+    })
+}
+
+/// How often one of a crowd types.
+const PACE: Duration = Duration::from_millis(200);
+
+/// A session on a terminal whose far end echoes every byte.
+struct Typist {
+    terminal: File,
+    _client: Owned,
+}
+
+impl Typist {
+    fn start(ssh: &Ssh) -> Result<Typist> {
+        let (terminal, far_end) = raw_terminal()?;
+        let mut command = ssh.command(&["-tt"], "stty raw echo; echo ready; cat > /dev/null");
+        let side = || far_end.try_clone().map(Stdio::from);
+        let client = Owned::spawn(command.stdin(side()?).stdout(side()?).stderr(side()?))?;
+        Ok(Typist {
+            terminal,
+            _client: client,
+        })
+    }
+
+    fn wait_until_ready(&mut self) -> Result<()> {
+        let mut seen = Vec::new();
+        let mut room = [0; 4096];
+        while !seen.windows(5).any(|word| word == b"ready") {
+            ensure!(
+                readable(&self.terminal, Duration::from_secs(20))?,
+                "the terminal session did not come up in 20 s"
+            );
+            let count = self.terminal.read(&mut room)?;
+            seen.extend_from_slice(&room[..count]);
+        }
+        // What still comes of the start must not be taken for an echo.
+        while readable(&self.terminal, Duration::from_millis(100))? {
+            ensure!(
+                self.terminal.read(&mut room)? > 0,
+                "the terminal session ended early"
+            );
+        }
+        Ok(())
+    }
+
+    /// Types a key and waits until it is on the screen.
+    fn echo(&mut self) -> Result<Duration> {
+        let began = Instant::now();
+        self.terminal.write_all(b"x")?;
+        ensure!(
+            readable(&self.terminal, Duration::from_secs(5))?,
+            "a keystroke was not echoed in 5 s"
+        );
+        ensure!(
+            self.terminal.read(&mut [0; 4096])? > 0,
+            "the terminal session ended early"
+        );
+        Ok(began.elapsed())
+    }
+
+    /// Reads what has been echoed, and types a key.
+    fn type_on(&mut self) -> Result<()> {
+        while readable(&self.terminal, Duration::ZERO)? {
+            ensure!(
+                self.terminal.read(&mut [0; 4096])? > 0,
+                "the terminal session ended early"
+            );
+        }
+        Ok(self.terminal.write_all(b"x")?)
+    }
 }
 
 /// A terminal that passes every byte as it is: our end, and the end for a program.

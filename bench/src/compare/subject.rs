@@ -17,6 +17,10 @@ pub enum Kind {
     Weir,
     /// The same with its default limit, past which output is counted only; bulk alone is measured.
     WeirLimited,
+    /// The same as the first, but nothing is passed on before its record is on disk.
+    WeirSync,
+    /// The same without any recording.
+    WeirOff,
     /// Nothing: `ssh` to `sshd`.
     Direct,
     /// A plain forwarder on russh.
@@ -32,6 +36,8 @@ impl Kind {
         match self {
             Kind::Weir => "Weir, recorded whole",
             Kind::WeirLimited => "Weir, to default limit",
+            Kind::WeirSync => "Weir, synchronously",
+            Kind::WeirOff => "Weir, not recorded",
             Kind::Direct => "direct",
             Kind::Russh => "russh forwarder",
             Kind::Uring => "io_uring relay + AES-GCM",
@@ -43,6 +49,8 @@ impl Kind {
         match self {
             Kind::Weir => Some(Recorded::Whole),
             Kind::WeirLimited => Some(Recorded::ToDefaultLimit),
+            Kind::WeirSync => Some(Recorded::Synchronously),
+            Kind::WeirOff => Some(Recorded::NotAtAll),
             Kind::Direct | Kind::Russh | Kind::Uring => None,
         }
     }

@@ -17,6 +17,9 @@ pub(super) struct Row {
     pub(super) session_ms: Vec<Option<f64>>,
     pub(super) echo_p50: Vec<f64>,
     pub(super) echo_p99: Vec<f64>,
+    pub(super) key_us: Vec<Option<f64>>,
+    pub(super) crowd_p50: Vec<f64>,
+    pub(super) crowd_p99: Vec<f64>,
     pub(super) idle_kib: Vec<Option<f64>>,
     pub(super) failures: Vec<String>,
 }
@@ -32,6 +35,9 @@ impl Row {
             session_ms: Vec::new(),
             echo_p50: Vec::new(),
             echo_p99: Vec::new(),
+            key_us: Vec::new(),
+            crowd_p50: Vec::new(),
+            crowd_p99: Vec::new(),
             idle_kib: Vec::new(),
             failures: Vec::new(),
         }
@@ -46,6 +52,9 @@ impl Row {
             own(&self.session_ms),
             seen(&self.echo_p50),
             seen(&self.echo_p99),
+            own(&self.key_us),
+            seen(&self.crowd_p50),
+            seen(&self.crowd_p99),
             own(&self.idle_kib),
             seen(&self.down_rate),
             seen(&self.up_rate),
@@ -63,12 +72,15 @@ const fn column(head: [&'static str; 2], key: &'static str, decimals: usize) -> 
     Column { head, key, decimals }
 }
 
-const COLUMNS: [Column; 8] = [
+const COLUMNS: [Column; 11] = [
     column(["CPU s/GB", "down"], "cpu_s_per_gb_down", 3),
     column(["CPU s/GB", "up"], "cpu_s_per_gb_up", 3),
     column(["CPU ms", "/session"], "cpu_ms_per_session", 2),
     column(["echo us", "p50"], "echo_p50_us", 0),
     column(["echo us", "p99"], "echo_p99_us", 0),
+    column(["CPU us", "/key"], "cpu_us_per_key", 1),
+    column(["in crowd", "p50"], "crowd_echo_p50_us", 0),
+    column(["in crowd", "p99"], "crowd_echo_p99_us", 0),
     column(["idle KiB", "/session"], "idle_kib_per_session", 1),
     column(["GB/s", "down"], "gb_per_s_down", 2),
     column(["GB/s", "up"], "gb_per_s_up", 2),
@@ -121,12 +133,13 @@ pub(super) fn json(rows: &[Row], options: &Options, recordings: Option<usize>) -
 
 fn amounts(options: &Options) -> String {
     format!(
-        "{} GB of {} each way, {} sessions ({} at once), {} keystrokes, {} idle sessions; {}",
+        "{} GB of {} each way, {} sessions ({} at once), {} keystrokes (crowd: {} others type), {} idle sessions; {}",
         options.gigabytes,
         options.data.name(),
         options.sessions,
         options.parallel,
         options.keys,
+        options.typists,
         options.idle,
         if options.rounds == 1 {
             "one round".to_owned()

@@ -31,6 +31,9 @@ struct Weir {
 pub(super) enum Recorded {
     Whole,
     ToDefaultLimit,
+    /// Whole, and nothing is passed on before it is on disk.
+    Synchronously,
+    NotAtAll,
 }
 
 impl World {
@@ -76,7 +79,8 @@ impl World {
         }
         let limit = match recorded {
             Recorded::Whole => "[recording]\nexec_output_limit = \"0\"\n",
-            Recorded::ToDefaultLimit => "",
+            Recorded::Synchronously => "[recording]\nexec_output_limit = \"0\"\nmode = \"sync\"\n",
+            Recorded::ToDefaultLimit | Recorded::NotAtAll => "",
         };
         fs::write(&config, limit)?;
         let mut up = Command::new(&weir.binary);
@@ -87,6 +91,16 @@ impl World {
             up.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log),
         )?);
         self.weir(&["status", "--wait", "10s"])?;
+        let role = self.path("access.toml");
+        let record_session = if recorded == Recorded::NotAtAll { "off" } else { "strict" };
+        fs::write(
+            &role,
+            format!(
+                "name = \"access\"\n[allow]\nlogins = \"*\"\nnode_labels = {{ \"*\" = \"*\" }}\n\
+                 [options]\nrecord_session = \"{record_session}\"\n"
+            ),
+        )?;
+        self.weir(&["roles", "put", utf8(&role)?])?;
         Ok(())
     }
 
