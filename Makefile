@@ -16,7 +16,7 @@ FUZZ_SECONDS ?= 10
 CARGO ?= cargo
 BUILD_NEEDS := cc:gcc,libc6-dev
 DEMO_NEEDS := $(BUILD_NEEDS) sshd:openssh-server ssh:openssh-client
-TEST_NEEDS := $(DEMO_NEEDS) c++:g++ setpriv:util-linux chrt:util-linux sftp:openssh-client rsync:rsync git:git tmux:tmux python3:python3 g++:g++
+TEST_NEEDS := $(DEMO_NEEDS) c++:g++ setpriv:util-linux chrt:util-linux unshare:util-linux mount:mount sftp:openssh-client rsync:rsync git:git tmux:tmux python3:python3 g++:g++
 
 # $(call step,NAME,COMMAND): one step of `make test`, with the time it took. The first that fails ends the run.
 define step
@@ -86,8 +86,8 @@ pacing: ## the long tests against real sshd: a thousand clients at once, fifty A
 	@$(PACING)
 
 .PHONY: killed
-killed: ## the long tests of what a crash leaves: a hundred kills under load, thousands of power failures, a gibibyte of spool
-	@.ci/need $(TEST_NEEDS)
+killed: ## the long tests of crashes and bad disks: a hundred kills under load, thousands of power failures, a gibibyte of spool
+	@.ci/need $(TEST_NEEDS) mkfs.ext4:e2fsprogs
 	@$(call cargo-tool,nextest)
 	@$(CARGO) build --workspace --bins
 	@$(KILLED)

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use weir_tests::process::{Job, Outcome, Running};
+use weir_tests::world::SpoolDisk;
 use weir_tests::{Session, World, eventually};
 
 const SAID: &str = "session recording failed: no space for the spool's next segment: No space left on device";
@@ -17,7 +18,7 @@ const ASK: &str = "; ask the platform team, ext. 4711";
 fn full_disk_stops_what_must_be_recorded_and_nothing_else() {
     // Two segments of 66 MiB and a little: the one in use, and the one that is reserved.
     let world = World::builder()
-        .spool_of(140)
+        .spool_on(SpoolDisk::Memory { mebibytes: 140 })
         .config("recording = { contact = \"the platform team, ext. 4711\", exec_output_limit = 0 }")
         .start();
     for (name, option) in [
@@ -33,7 +34,7 @@ fn full_disk_stops_what_must_be_recorded_and_nothing_else() {
 
     let mut idle = opened(world.exec("echo idle is''-here; cat"));
     let mut relaxed = opened(as_relaxed("echo relaxed is''-here; cat"));
-    let fill = world.spool().join("fill");
+    let fill = world.within("spool/fill");
     fill_up(&fill);
     // The second segment is taken, and there is no third.
     let stopped = world.exec("head -c 120000000 /dev/urandom").run();

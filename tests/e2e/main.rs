@@ -13,6 +13,7 @@ mod cli_as_typed;
 mod client_killed_mid_transfer;
 mod control_master;
 mod demo;
+mod disk_fails;
 mod drivers;
 mod environment;
 mod exit_status;

@@ -29,12 +29,27 @@ pub struct World {
     dir: TempDir,
 }
 
+/// What Weir's spool is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpoolDisk {
+    /// Memory, of which there is so much.
+    Memory {
+        /// MiB in all.
+        mebibytes: u32,
+    },
+    /// A disk that claims to be large, on so much memory: `D/backing`. Needs root and a loop device.
+    Ext4 {
+        /// MiB in all.
+        mebibytes: u32,
+    },
+}
+
 /// What is special about a world.
 #[derive(Default)]
 pub struct Builder {
     sshd_options: Vec<String>,
     config: Vec<String>,
-    spool_size: Option<u32>,
+    spool_disk: Option<SpoolDisk>,
     driver: Option<Driver>,
     release: Release,
     direct: bool,
@@ -63,10 +78,10 @@ impl Builder {
         self
     }
 
-    /// Weir's spool on a file system of its own of so many mebibytes, which only Weir sees: see [`World::spool`].
+    /// Weir's spool on a file system of its own, which only Weir sees: see [`World::within`].
     #[must_use]
-    pub fn spool_of(mut self, mebibytes: u32) -> Self {
-        self.spool_size = Some(mebibytes);
+    pub fn spool_on(mut self, disk: SpoolDisk) -> Self {
+        self.spool_disk = Some(disk);
         self
     }
 
@@ -113,8 +128,8 @@ impl Builder {
         if self.direct {
             world.start_direct(&self.sshd_options);
         } else {
-            if let Some(mebibytes) = self.spool_size {
-                world.weir_wrapper = small_spool(&world.path("D"), mebibytes);
+            if let Some(disk) = self.spool_disk {
+                world.weir_wrapper = with_spool(&world.path("D"), disk);
             }
             world.start_weir(&self.config, self.driver.or_else(Driver::asked_for));
             world.add_node(NODE, &self.sshd_options);
@@ -252,10 +267,10 @@ impl World {
         path
     }
 
-    /// Weir's spool, as Weir sees it.
-    pub fn spool(&self) -> PathBuf {
-        let spool = self.weir().data().join("spool");
-        let inside = spool.strip_prefix("/").expect("a path from the root");
+    /// A path under Weir's data directory, as Weir sees it.
+    pub fn within(&self, name: &str) -> PathBuf {
+        let path = self.weir().data().join(name);
+        let inside = path.strip_prefix("/").expect("a path from the root");
         PathBuf::from(format!("/proc/{}/root", self.weir().pid().as_raw_pid())).join(inside)
     }
 
@@ -473,13 +488,20 @@ fn last_lines(log: &str) -> String {
 }
 
 /// Executes what follows with a file system of its own for the spool, which ends with it.
-fn small_spool(data: &Path, mebibytes: u32) -> Vec<String> {
-    let spool = data.join("spool");
-    let script = format!(
-        "mkdir -p -m 700 '{0}' '{1}' && mount -t tmpfs -o size={mebibytes}m,mode=700 spool '{1}' && exec \"$@\"",
-        data.display(),
-        spool.display()
-    );
+fn with_spool(data: &Path, disk: SpoolDisk) -> Vec<String> {
+    let (data, spool) = (data.display(), data.join("spool"));
+    let spool = spool.display();
+    let mount = match disk {
+        SpoolDisk::Memory { mebibytes } => {
+            format!("mount -t tmpfs -o size={mebibytes}m,mode=700 spool '{spool}'")
+        }
+        SpoolDisk::Ext4 { mebibytes } => format!(
+            "mkdir -m 700 '{data}/backing' && mount -t tmpfs -o size={mebibytes}m backing '{data}/backing' && \
+             truncate -s 2G '{data}/backing/disk' && mkfs.ext4 -q -F '{data}/backing/disk' && \
+             mount -o loop '{data}/backing/disk' '{spool}'"
+        ),
+    };
+    let script = format!("mkdir -p -m 700 '{data}' '{spool}' && {mount} && exec \"$@\"");
     // Whoever is not root becomes it in a user namespace.
     let namespace = match rustix::process::geteuid().is_root() {
         true => "--mount",

@@ -92,7 +92,11 @@ impl World {
         )?);
         self.weir(&["status", "--wait", "10s"])?;
         let role = self.path("access.toml");
-        let record_session = if recorded == Recorded::NotAtAll { "off" } else { "strict" };
+        let record_session = if recorded == Recorded::NotAtAll {
+            "off"
+        } else {
+            "strict"
+        };
         fs::write(
             &role,
             format!(
