@@ -167,7 +167,7 @@ fn client(world: &World, mark: &str) -> Running {
 /// What the recordings say that the sessions put out which said these words first, in that order; each recording is verified.
 fn recovered(world: &World, marks: &[String]) -> Vec<Vec<u8>> {
     let limit = marks.len().to_string();
-    let sessions = eventually("every session has been closed and uploaded", || {
+    eventually("every session has been closed and uploaded", || {
         let listed = world.weir().json(&["recordings", "ls", "--limit", &limit]);
         let sessions = listed.as_array()?.clone();
         let outputs: Vec<_> = sessions
@@ -187,6 +187,5 @@ fn recovered(world: &World, marks: &[String]) -> Vec<Vec<u8>> {
             .iter()
             .map(|mark| of(mark).cloned())
             .collect::<Option<Vec<_>>>()
-    });
-    sessions
+    })
 }
