@@ -2,8 +2,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::dataplane::{
-    AuditEvent, HostCertificate, HostCertificateRequest, PacingQuery, SessionRecord, Snapshot, TargetPacing,
-    UpstreamCertificate, UpstreamCertificateRequest,
+    AuditEvent, HostCertificate, HostCertificateRequest, PacingQuery, SessionRecord, Snapshot, StoreStatus,
+    TargetPacing, UpstreamCertificate, UpstreamCertificateRequest,
 };
 
 /// A future that any runtime can poll: whoever completes it does so on threads of its own.
@@ -11,6 +11,9 @@ pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;
 
 /// Answers how a data plane paces its handshakes.
 pub type Inspect = Box<dyn Fn(&PacingQuery) -> Vec<TargetPacing> + Send + Sync>;
+
+/// Answers how a data plane's recordings come into the store.
+pub type LookAtStore = Box<dyn Fn() -> StoreStatus + Send + Sync>;
 
 /// What a data plane asks of the control plane.
 ///
@@ -70,6 +73,10 @@ pub trait ControlPlane: Send + Sync + 'static {
     /// once, and up to the end of the control plane. It may take a lock that is held for short, and must not wait for I/O. Targets
     /// that the data plane does not remember are left out of its answer.
     fn on_inspect(&self, inspect: Inspect);
+
+    /// Says once, at the start of the data plane, whom to ask how its recordings come into the store; the same holds as for
+    /// [`on_inspect`](ControlPlane::on_inspect), except that `look` may read a directory.
+    fn on_store(&self, look: LookAtStore);
 }
 
 /// Why the control plane gave no answer, by who must act.

@@ -3,7 +3,7 @@
 mod control_plane;
 mod redacted;
 
-pub use control_plane::{BoxFuture, ControlError, ControlPlane, Inspect};
+pub use control_plane::{BoxFuture, ControlError, ControlPlane, Inspect, LookAtStore};
 
 /// Messages between a data plane and the control plane.
 #[expect(missing_docs, reason = "generated; the schema carries the documentation")]
