@@ -4,13 +4,17 @@
 //! literal, values are bound.
 
 mod error;
+mod fate;
 mod log;
 mod resource;
 mod sqlite;
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 
 pub use error::StoreError;
+pub use fate::{Fate, Held};
 pub use log::{AuditEvent, EventFilter, Session, SessionFilter, SessionStatus};
 pub use resource::{Action, Change, Expect, Kind, Resource, Resources};
 pub use sqlite::SqliteStore;
@@ -64,4 +68,37 @@ pub trait Store: Send + Sync + 'static {
         now: u64,
         each: &mut (dyn FnMut(String) + Send),
     ) -> Result<(), StoreError>;
+
+    /// What becomes of these sessions' recordings, of those for which that was ever said.
+    async fn fates(&self, ids: &[&str]) -> Result<HashMap<String, Fate>, StoreError>;
+
+    /// Holds a session's recording: from now on it is not deleted, also if it was marked for that.
+    async fn hold_recording(&self, id: &str, reason: &str, now_us: u64) -> Result<Held, StoreError>;
+
+    /// Ends a hold and gives its reason; `None` if there is none.
+    async fn release_recording(&self, id: &str) -> Result<Option<String>, StoreError>;
+
+    /// Recordings of sessions that have ended and began before `before_us`, that are there and neither held nor marked: the oldest first,
+    /// at most `limit`, of those that come after the start and id in `after`.
+    async fn due_recordings(
+        &self,
+        before_us: u64,
+        after: (u64, &str),
+        limit: u32,
+    ) -> Result<Vec<Session>, StoreError>;
+
+    /// Marks recordings as being deleted and gives the ids of those that are; what is held is left out.
+    async fn mark_recordings(&self, ids: &[&str], now_us: u64) -> Result<Vec<String>, StoreError>;
+
+    /// All that are marked, the oldest first.
+    async fn marked_recordings(&self) -> Result<Vec<Session>, StoreError>;
+
+    /// Takes a mark back.
+    async fn unmark_recording(&self, id: &str) -> Result<(), StoreError>;
+
+    /// Says of marked recordings that they are deleted; what is not marked any more stays as it is.
+    async fn finish_deletions(&self, ids: &[&str], now_us: u64) -> Result<(), StoreError>;
+
+    /// Says of a recording that its object was found to be deleted, whatever else was said of it.
+    async fn lose_recording(&self, id: &str, now_us: u64) -> Result<(), StoreError>;
 }

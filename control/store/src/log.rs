@@ -126,7 +126,7 @@ pub struct SessionFilter {
     pub node: String,
     /// How they stand.
     pub status: Option<SessionStatus>,
-    /// Only those with a recording in the object store.
+    /// Only those with a recording in the object store, from which it was not deleted.
     pub recorded: bool,
     /// Started at or after this time (µs).
     pub since_us: u64,

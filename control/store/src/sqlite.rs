@@ -4,10 +4,12 @@
 //! administrator's change does not wait behind a batch. The commits of both are on disk when they return: a recording leaves the
 //! spool when its row is here, so the row must not be what a power failure takes.
 
+mod fates;
 mod listing;
 mod recording;
 mod resources;
 
+use std::collections::HashMap;
 use std::fs::{OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -23,7 +25,9 @@ use sqlx::sqlite::{
 };
 use tokio::sync::Mutex;
 
-use crate::{AuditEvent, Change, EventFilter, Resources, Session, SessionFilter, Store, StoreError};
+use crate::{
+    AuditEvent, Change, EventFilter, Fate, Held, Resources, Session, SessionFilter, Store, StoreError,
+};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
@@ -169,6 +173,71 @@ impl Store for SqliteStore {
         each: &mut (dyn FnMut(String) + Send),
     ) -> Result<(), StoreError> {
         listing::each_live_proof(&self.readers, now, each)
+            .await
+            .map_err(|source| self.fail(source))
+    }
+
+    async fn fates(&self, ids: &[&str]) -> Result<HashMap<String, Fate>, StoreError> {
+        fates::fates(&self.readers, ids)
+            .await
+            .map_err(|source| self.fail(source))
+    }
+
+    async fn hold_recording(&self, id: &str, reason: &str, now_us: u64) -> Result<Held, StoreError> {
+        let mut connection = self.log.lock().await;
+        fates::hold(&mut connection, id, reason, now_us)
+            .await
+            .map_err(|source| self.fail(source))
+    }
+
+    async fn release_recording(&self, id: &str) -> Result<Option<String>, StoreError> {
+        let mut connection = self.log.lock().await;
+        fates::release(&mut connection, id)
+            .await
+            .map_err(|source| self.fail(source))
+    }
+
+    async fn due_recordings(
+        &self,
+        before_us: u64,
+        after: (u64, &str),
+        limit: u32,
+    ) -> Result<Vec<Session>, StoreError> {
+        fates::due(&self.readers, before_us, after, limit)
+            .await
+            .map_err(|source| self.fail(source))
+    }
+
+    async fn mark_recordings(&self, ids: &[&str], now_us: u64) -> Result<Vec<String>, StoreError> {
+        let mut connection = self.log.lock().await;
+        fates::mark(&mut connection, ids, now_us)
+            .await
+            .map_err(|source| self.fail(source))
+    }
+
+    async fn marked_recordings(&self) -> Result<Vec<Session>, StoreError> {
+        fates::marked(&self.readers)
+            .await
+            .map_err(|source| self.fail(source))
+    }
+
+    async fn unmark_recording(&self, id: &str) -> Result<(), StoreError> {
+        let mut connection = self.log.lock().await;
+        fates::unmark(&mut connection, id)
+            .await
+            .map_err(|source| self.fail(source))
+    }
+
+    async fn finish_deletions(&self, ids: &[&str], now_us: u64) -> Result<(), StoreError> {
+        let mut connection = self.log.lock().await;
+        fates::finish(&mut connection, ids, now_us)
+            .await
+            .map_err(|source| self.fail(source))
+    }
+
+    async fn lose_recording(&self, id: &str, now_us: u64) -> Result<(), StoreError> {
+        let mut connection = self.log.lock().await;
+        fates::lose(&mut connection, id, now_us)
             .await
             .map_err(|source| self.fail(source))
     }

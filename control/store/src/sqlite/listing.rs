@@ -12,7 +12,7 @@ const SESSIONS: &str = "
         AND (?2 = '' OR user_name = ?2)
         AND (?3 = '' OR node = ?3)
         AND (?4 = 0 OR status = ?4)
-        AND (?5 = 0 OR object <> '')
+        AND (?5 = 0 OR (object <> '' AND recording_deleted = 0))
         AND start_us >= ?6
         AND (?7 = 0 OR start_us < ?7)
     ORDER BY id DESC

@@ -180,7 +180,7 @@ async fn audit_events_can_be_appended_but_neither_changed_nor_removed() {
         "INSERT OR REPLACE INTO audit_events VALUES (1, 'e1', 0, '', '', '', '', '', '', '')",
         "DELETE FROM sessions WHERE true",
     ] {
-        sqlx::query("INSERT OR IGNORE INTO sessions VALUES ('s', '', '', '', '', 0, 0, 0, 2, '', '')")
+        sqlx::query("INSERT OR IGNORE INTO sessions VALUES ('s', '', '', '', '', 0, 0, 0, 2, '', '', 0)")
             .execute(&mut *connection)
             .await
             .unwrap();
@@ -598,4 +598,132 @@ async fn a_path_that_cannot_be_opened_is_named() {
         refusal.starts_with("database /nonexistent/weir.db: "),
         "{refusal}"
     );
+}
+
+/// A session of that start, with a recording.
+fn stored(id: &str, start_us: u64) -> Session {
+    Session {
+        start_us,
+        object: format!("{id}.weir"),
+        ..session(id, SessionStatus::Complete, start_us + 1)
+    }
+}
+
+fn ids(sessions: &[Session]) -> Vec<&str> {
+    sessions.iter().map(|session| session.id.as_str()).collect()
+}
+
+#[tokio::test]
+async fn recordings_are_due_by_age_and_those_that_are_held_are_not() {
+    let world = world().await;
+    let store = &world.store;
+    let rows = [
+        stored("s3", 300),
+        stored("s1", 100),
+        stored("s2", 100),
+        Session {
+            object: String::new(),
+            ..stored("s4", 50)
+        },
+        session("s5", SessionStatus::Live, 0),
+    ];
+    store.record(&[], &rows).await.unwrap();
+    assert_eq!(
+        ids(&store.due_recordings(300, (0, ""), 9).await.unwrap()),
+        ["s1", "s2"]
+    );
+    assert_eq!(
+        ids(&store.due_recordings(301, (100, "s1"), 9).await.unwrap()),
+        ["s2", "s3"]
+    );
+    assert_eq!(ids(&store.due_recordings(301, (0, ""), 1).await.unwrap()), ["s1"]);
+
+    assert_eq!(
+        store.hold_recording("s2", "case 7", 1_000).await.unwrap(),
+        Held::Now
+    );
+    assert_eq!(
+        store.hold_recording("s2", "again", 1_001).await.unwrap(),
+        Held::Before
+    );
+    assert_eq!(
+        store.hold_recording("s9", "x", 1_001).await.unwrap(),
+        Held::Unknown
+    );
+    assert_eq!(
+        ids(&store.due_recordings(301, (0, ""), 9).await.unwrap()),
+        ["s1", "s3"]
+    );
+    assert_eq!(store.mark_recordings(&["s1", "s2"], 1_002).await.unwrap(), ["s1"]);
+    let fates = store.fates(&["s1", "s2", "s3"]).await.unwrap();
+    assert_eq!(
+        (fates["s2"].held_us, &*fates["s2"].hold_reason),
+        (1_000, "case 7")
+    );
+    assert_eq!((fates["s1"].deleting_us, fates.len()), (1_002, 2));
+
+    // What was said survives a restart.
+    drop(world.store);
+    let store = SqliteStore::open(&world.directory.path().join("weir.db"))
+        .await
+        .unwrap();
+    assert_eq!(ids(&store.marked_recordings().await.unwrap()), ["s1"]);
+    assert_eq!(store.mark_recordings(&["s2"], 1_003).await.unwrap(), [""; 0]);
+    assert_eq!(
+        store.release_recording("s2").await.unwrap().as_deref(),
+        Some("case 7")
+    );
+    assert_eq!(store.release_recording("s2").await.unwrap(), None);
+    assert_eq!(store.mark_recordings(&["s2"], 1_004).await.unwrap(), ["s2"]);
+}
+
+#[tokio::test]
+async fn a_hold_takes_a_mark_away_and_what_is_deleted_stays_so() {
+    let world = world().await;
+    let store = &world.store;
+    store
+        .record(&[], &[stored("s1", 1), stored("s2", 2), stored("s3", 3)])
+        .await
+        .unwrap();
+    store.mark_recordings(&["s1", "s2", "s3"], 10).await.unwrap();
+    assert_eq!(
+        store.hold_recording("s1", "case", 11).await.unwrap(),
+        Held::AtTheLastMoment
+    );
+    store.finish_deletions(&["s1", "s2"], 12).await.unwrap();
+    let fates = store.fates(&["s1", "s2"]).await.unwrap();
+    assert_eq!((fates["s1"].held_us, fates["s1"].deleted_us), (11, 0));
+    assert_eq!((fates["s2"].deleting_us, fates["s2"].deleted_us), (0, 12));
+    assert_eq!(
+        store.hold_recording("s2", "late", 13).await.unwrap(),
+        Held::Deleted
+    );
+    assert_eq!(store.mark_recordings(&["s2"], 14).await.unwrap(), [""; 0]);
+    store.unmark_recording("s3").await.unwrap();
+    assert_eq!(ids(&store.due_recordings(9, (0, ""), 9).await.unwrap()), ["s3"]);
+    store.lose_recording("s1", 15).await.unwrap();
+    assert_eq!(store.fates(&["s1"]).await.unwrap()["s1"].deleted_us, 15);
+    let recorded = SessionFilter {
+        recorded: true,
+        limit: 9,
+        ..SessionFilter::default()
+    };
+    assert_eq!(ids(&store.sessions(&recorded).await.unwrap()), ["s3"]);
+    let all = SessionFilter {
+        limit: 9,
+        ..SessionFilter::default()
+    };
+    assert_eq!(store.sessions(&all).await.unwrap().len(), 3, "the rows stay");
+    // Not even a statement from elsewhere gets around it.
+    let mut connection = store.log.lock().await;
+    for statement in [
+        "UPDATE fates SET held_us = 5, deleting_us = 5 WHERE session = 's3'",
+        "UPDATE fates SET deleted_us = 0 WHERE session = 's2'",
+        "DELETE FROM fates",
+    ] {
+        sqlx::query(statement)
+            .execute(&mut *connection)
+            .await
+            .unwrap_err();
+    }
 }
