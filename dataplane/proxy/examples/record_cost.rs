@@ -11,11 +11,11 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use object_store::local::LocalFileSystem;
 use ulid::Ulid;
 use weir_crypto::random::{Random, SystemRandom};
 use weir_crypto::sign::PrivateKey;
-use weir_proxy::recorder::{Finished, Recorder, RecorderConfig, SessionRecording, Terms, sync_directory};
+use weir_objects::{Objects, StoreConfig};
+use weir_proxy::recorder::{Finished, Recorder, RecorderConfig, SessionRecording, Terms};
 use weir_record::{Event, Identities, Recipients, SessionMeta, Status, Stream};
 
 /// What most sessions are promised.
@@ -81,17 +81,16 @@ struct Bench {
 impl Bench {
     fn start(root: &Path) -> Self {
         let (sender, finished) = mpsc::channel();
-        let objects = root.join("store");
-        std::fs::create_dir(&objects).expect("a new directory takes another");
-        let sync_store = sync_directory(&objects).expect("it is there");
-        let store = LocalFileSystem::new_with_prefix(objects).expect("it is there");
+        let store = Objects::open(&StoreConfig::directory(root.join("store")))
+            .expect("a new directory takes another");
+        let stored = store.clone();
         let mut config = RecorderConfig::new(
             root.join("spool"),
-            Arc::new(store),
+            store,
             PrivateKey::generate_ed25519(),
             Box::new(move |one| drop(sender.send(one))),
         );
-        config.sync_store = Some(sync_store);
+        config.sync_store = Some(Arc::new(move || stored.sync()));
         let recorder = Recorder::start(config).expect("a recorder starts");
         println!("io_uring: {}", recorder.uses_uring());
         let recipients = Recipients::parse(&[Identities::generate().1]).expect("it was just made");

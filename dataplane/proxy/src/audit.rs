@@ -52,6 +52,7 @@ impl Subject {
             status: SessionStatus::Live.into(),
             object: String::new(),
             client_address: self.client.to_string(),
+            ..SessionRecord::default()
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
+use weir_objects::StoreConfig;
 
 use crate::dialling::SourcePool;
 
@@ -13,8 +14,8 @@ pub struct ProxyConfig {
     pub listen: Vec<SocketAddr>,
     /// Holds the data plane's keys and the spool of recordings.
     pub data_dir: PathBuf,
-    /// Directory to which finished recordings are moved.
-    pub recordings: PathBuf,
+    /// Where finished recordings go.
+    pub store: StoreConfig,
     /// Names and addresses by which clients reach this data plane: the principals of its host certificates.
     pub names: Vec<String>,
     /// OpenSSH private key files of further host keys. An Ed25519 key is always there.
@@ -51,7 +52,7 @@ impl ProxyConfig {
     pub fn new(listen: Vec<SocketAddr>, data_dir: PathBuf) -> Self {
         Self {
             listen,
-            recordings: data_dir.join("recordings"),
+            store: StoreConfig::directory(data_dir.join("recordings")),
             data_dir,
             names: Vec::new(),
             host_keys: Vec::new(),

@@ -58,6 +58,9 @@ pub enum StartError {
     /// What the control plane pushed cannot be used.
     #[error("the control plane's snapshot cannot be used: {0}")]
     Snapshot(String),
+    /// The store of recordings cannot be used, whether or not it is there.
+    #[error(transparent)]
+    Store(#[from] weir_objects::OpenError),
     /// The recorder did not start.
     #[error("the recorder did not start: {0}")]
     Recorder(String),

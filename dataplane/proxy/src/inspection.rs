@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
-use weir_api::dataplane::{PacingQuery, TargetPacing, WaitHistogram};
+use weir_api::dataplane::{PacingQuery, StoreStatus, TargetPacing, WaitHistogram};
 use weir_pace::{Snapshot, TargetId, Waits};
 
 use crate::shared::Shared;
@@ -17,6 +17,22 @@ pub(crate) fn answer_for(shared: &Arc<Shared>) {
         Weak::upgrade(&weak).map_or_else(Vec::new, |shared| pacing(&shared, query))
     };
     shared.control.on_inspect(Box::new(inspect));
+    let weak = Arc::downgrade(shared);
+    let look = move || Weak::upgrade(&weak).map_or_else(StoreStatus::default, |shared| store(&shared));
+    shared.control.on_store(Box::new(look));
+}
+
+fn store(shared: &Shared) -> StoreStatus {
+    let look = shared.recorder.backlog().look();
+    StoreStatus {
+        place: shared.config.store.place.to_string(),
+        waiting: look.recordings,
+        waiting_bytes: look.bytes,
+        oldest_us: look.oldest_us,
+        spool_bytes: look.spool_bytes,
+        spool_free_bytes: look.free_bytes,
+        problem: look.problem.unwrap_or_default(),
+    }
 }
 
 fn pacing(shared: &Shared, query: &PacingQuery) -> Vec<TargetPacing> {

@@ -52,10 +52,10 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use object_store::local::LocalFileSystem;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 use weir_api::ControlPlane;
+use weir_objects::Objects;
 use weir_ssh::TransportConfig;
 
 pub use config::{IoMode, ProxyConfig};
@@ -92,15 +92,13 @@ impl DataPlane {
     pub fn start(config: ProxyConfig, control: Arc<dyn ControlPlane>) -> Result<Self, StartError> {
         let io = choose_io(config.io)?;
         identity::private_directory(&config.data_dir)?;
-        identity::private_directory(&config.recordings)?;
         let identity = Identity::open(&config)?;
         let certified = wait(identity.certify(&*control))?;
         let view = View::compile(&control.snapshot());
         if !view.settings.proxy_checks_host_keys {
             warn!("proxy_checks_host_keys is false: targets are not checked, anybody may stand in for them");
         }
-        let store = LocalFileSystem::new_with_prefix(&config.recordings)
-            .map_err(|e| StartError::Recorder(e.to_string()))?;
+        let store = Objects::open(&config.store)?;
         if let Some((address, source)) = config.source_pool.as_ref().and_then(SourcePool::unusable) {
             return Err(StartError::Source { address, source });
         }
@@ -108,7 +106,7 @@ impl DataPlane {
         let alert = audit::ban_alert(Arc::clone(&control), Arc::clone(&view));
         let pacing = Pacing::start(config.pace.clone(), alert).map_err(StartError::Worker)?;
         pacing.follow_view(&view);
-        let recorder = recorder::start(&config, io, Arc::new(store), Arc::clone(&control))?;
+        let recorder = recorder::start(&config, io, store, Arc::clone(&control))?;
         let shared = Arc::new(Shared {
             clock: Clock::start(),
             view,

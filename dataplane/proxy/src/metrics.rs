@@ -36,6 +36,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tracing::{debug, error};
 use weir_pace::{Snapshot, Totals, Waits};
 
+use crate::archive::Look;
 use crate::shared::Shared;
 
 /// Targets that have series of their own, those with trouble first.
@@ -237,6 +238,7 @@ impl Collector for Metrics {
             .pacing
             .look(|pacer, now| (pacer.totals(), pacer.busiest(now, TARGETS)));
         encode_totals(&mut encoder, &totals)?;
+        encode_backlog(&mut encoder, &self.0.recorder.backlog().look())?;
         let view = self.0.view.load();
         let targets: Vec<_> = targets
             .into_iter()
@@ -254,6 +256,52 @@ impl Collector for Metrics {
             .collect();
         encode_targets(&mut encoder, &targets)
     }
+}
+
+fn encode_backlog(encoder: &mut DescriptorEncoder<'_>, look: &Look) -> fmt::Result {
+    for (name, help, unit, value) in [
+        (
+            "recordings_waiting",
+            "Recordings that have ended and are not yet safe in the store",
+            None,
+            look.recordings as f64,
+        ),
+        (
+            "recordings_waiting",
+            "What was recorded in them, before it was compressed and sealed",
+            Some(Unit::Bytes),
+            look.bytes as f64,
+        ),
+        (
+            "recordings_waiting_oldest",
+            "For how long the oldest of them has waited",
+            Some(Unit::Seconds),
+            Duration::from_micros(look.oldest_us).as_secs_f64(),
+        ),
+        (
+            "spool",
+            "What recordings take on this machine's disk",
+            Some(Unit::Bytes),
+            look.spool_bytes as f64,
+        ),
+        (
+            "spool_free",
+            "What is free on that file system",
+            Some(Unit::Bytes),
+            look.free_bytes as f64,
+        ),
+        (
+            "store_trouble",
+            "1: the store took nothing when it was last asked",
+            None,
+            f64::from(u8::from(look.problem.is_some())),
+        ),
+    ] {
+        encoder
+            .encode_descriptor(name, help, unit.as_ref(), MetricType::Gauge)?
+            .encode_gauge(&value)?;
+    }
+    Ok(())
 }
 
 fn encode_totals(encoder: &mut DescriptorEncoder<'_>, totals: &Totals) -> fmt::Result {
@@ -490,6 +538,42 @@ mod tests {
             );
         }
         assert!(answer.ends_with("# EOF\n"), "{answer}");
+    }
+
+    #[derive(Debug)]
+    struct Waiting(Look);
+
+    impl Collector for Waiting {
+        fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+            encode_backlog(&mut encoder, &self.0)
+        }
+    }
+
+    #[test]
+    fn series_say_what_waits_for_the_store() {
+        let look = Look {
+            recordings: 3,
+            bytes: 4_000,
+            oldest_us: 61_500_000,
+            spool_bytes: 8_192,
+            free_bytes: 1 << 40,
+            problem: Some("away".to_owned()),
+        };
+        let server = Server::start("127.0.0.1:0".parse().unwrap(), Box::new(Waiting(look))).unwrap();
+        let answer = ask(&server, "GET /metrics HTTP/1.1\r\nHost: weir\r\n\r\n");
+        for line in [
+            "weir_recordings_waiting 3.0",
+            "weir_recordings_waiting_bytes 4000.0",
+            "weir_recordings_waiting_oldest_seconds 61.5",
+            "weir_spool_bytes 8192.0",
+            "weir_spool_free_bytes 1099511627776.0",
+            "weir_store_trouble 1.0",
+        ] {
+            assert!(
+                answer.lines().any(|found| found == line),
+                "no {line:?} in {answer}"
+            );
+        }
     }
 
     #[test]

@@ -36,11 +36,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use object_store::ObjectStore;
 use ulid::Ulid;
+use weir_objects::Objects;
 use weir_record::{Recipients, SessionMeta, Signer, Status};
 
-use crate::archive::{self, Archive};
+use crate::archive::{self, Archive, Backlog};
 use crate::spool::{self, Spool, segment};
 
 pub use lent::Lent;
@@ -69,8 +69,8 @@ pub struct RecorderConfig {
     /// Directory of the spool, made if it is missing; no two recorders may share one.
     pub spool_dir: PathBuf,
     /// Where finished recordings go.
-    pub store: Arc<dyn ObjectStore>,
-    /// Makes durable what the store has taken, where a put that has returned is not: [`sync_directory`] for a directory.
+    pub store: Objects,
+    /// Makes durable what the store has taken, where a put that has returned is not ([`Objects::sync`]).
     /// Called for many recordings at once, before the spool lets go of them; until then a crash has them put again.
     pub sync_store: Option<Arc<dyn Fn() -> io::Result<()> + Send + Sync>>,
     /// How long recorded bytes may wait before they are durable.
@@ -96,6 +96,9 @@ pub struct RecorderConfig {
     /// Called on that thread once everything that an earlier process left has come that far and been let go of; not at
     /// all if the store does not take it.
     pub on_recovered: Box<dyn FnOnce() + Send>,
+    /// For the thread that puts recordings into the store: its clock leaps over every wait.
+    #[cfg(test)]
+    pub(crate) virtual_time: bool,
 }
 
 impl RecorderConfig {
@@ -103,7 +106,7 @@ impl RecorderConfig {
     #[must_use]
     pub fn new(
         spool_dir: PathBuf,
-        store: Arc<dyn ObjectStore>,
+        store: Objects,
         data_plane_key: weir_crypto::sign::PrivateKey,
         on_finished: Box<dyn Fn(Finished) + Send>,
     ) -> Self {
@@ -125,22 +128,10 @@ impl RecorderConfig {
             io: SpoolIo::Auto,
             on_finished,
             on_recovered: Box::new(|| ()),
+            #[cfg(test)]
+            virtual_time: false,
         }
     }
-}
-
-/// For [`RecorderConfig::sync_store`]: syncs the file system that holds `dir`.
-///
-/// One sync of a file system for a hundred recordings costs a hundredth of the three syncs (file, name, directory)
-/// that each would need of its own.
-///
-/// # Errors
-/// If the directory cannot be opened.
-pub fn sync_directory(dir: &std::path::Path) -> io::Result<Arc<dyn Fn() -> io::Result<()> + Send + Sync>> {
-    let dir = File::open(dir)?;
-    Ok(Arc::new(move || {
-        rustix::fs::syncfs(&dir).map_err(io::Error::from)
-    }))
 }
 
 /// A recording that is in the object store.
@@ -226,6 +217,7 @@ pub struct Recorder(Arc<Running>);
 struct Running {
     handover: Arc<Handover>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    backlog: Arc<Backlog>,
     uses_uring: bool,
 }
 
@@ -272,6 +264,7 @@ impl Recorder {
         };
         let vigil =
             vigil::start(Arc::clone(&pulse), patience, Arc::clone(&handover)).map_err(StartError::Thread)?;
+        let backlog = Arc::new(Backlog::new(dir.clone()));
         let (archive, archive_thread) = Archive::start(archive::Setup {
             dir: dir.clone(),
             store: config.store,
@@ -280,7 +273,10 @@ impl Recorder {
             on_finished: config.on_finished,
             on_recovered: config.on_recovered,
             handover: Arc::clone(&handover),
+            backlog: Arc::clone(&backlog),
             left,
+            #[cfg(test)]
+            virtual_time: config.virtual_time,
         })
         .map_err(StartError::Thread)?;
 
@@ -327,6 +323,7 @@ impl Recorder {
         Ok(Recorder(Arc::new(Running {
             handover,
             threads,
+            backlog,
             uses_uring,
         })))
     }
@@ -335,6 +332,11 @@ impl Recorder {
     #[must_use]
     pub fn uses_uring(&self) -> bool {
         self.0.uses_uring
+    }
+
+    /// What waits for the store.
+    pub(crate) fn backlog(&self) -> &Backlog {
+        &self.0.backlog
     }
 
     /// Begins to record a session.

@@ -4,13 +4,13 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use object_store::ObjectStore;
 use serde_json::json;
 use weir_api::dataplane::{AuditEvent, SessionRecord, SessionStatus};
 use weir_api::{BoxFuture, ControlError, ControlPlane};
+use weir_objects::Objects;
 use weir_record::Status;
 
-use super::{Finished, Recorder, RecorderConfig, SpoolIo, sync_directory};
+use super::{Finished, Recorder, RecorderConfig, SpoolIo};
 use crate::clock::Clock;
 use crate::config::{IoMode, ProxyConfig};
 use crate::error::StartError;
@@ -21,21 +21,18 @@ use crate::session_log::session_end_id;
 pub(crate) fn start(
     config: &ProxyConfig,
     io: IoMode,
-    store: Arc<dyn ObjectStore>,
+    store: Objects,
     control: Arc<dyn ControlPlane>,
 ) -> Result<Recorder, StartError> {
     let key = identity::recording_key(config)?;
-    let sync_store = sync_directory(&config.recordings).map_err(|source| StartError::File {
-        path: config.recordings.clone(),
-        source,
-    })?;
+    let stored = store.clone();
     let reports = Arc::new(Reports {
         control: Arc::clone(&control),
         unanswered: Mutex::default(),
     });
     let answered = Arc::clone(&reports);
     let sync_store = Arc::new(move || {
-        sync_store()?;
+        stored.sync()?;
         answered.wait()
     });
     let on_finished = Box::new(move |finished| reports.report(&finished));
@@ -131,7 +128,7 @@ impl Drop for Open<'_> {
     }
 }
 
-/// A control plane that has not written anything for so long is in trouble; meanwhile the archive stands still.
+/// A control plane that has not written anything for so long is in trouble; the archive goes on meanwhile, and asks again later.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 const REPEAT_INTERVAL: Duration = Duration::from_secs(1);
 

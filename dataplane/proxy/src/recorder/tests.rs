@@ -5,9 +5,9 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use weir_crypto::sign::PrivateKey;
+use weir_objects::StoreConfig;
 use weir_record::export::text;
 use weir_record::{ChunkHead, Event, EventKind, Identities, Kind, Reader, Stream, Trust, Unlock, verify};
 
@@ -20,7 +20,7 @@ thread_local! {
     static IO: Cell<SpoolIo> = const { Cell::new(SpoolIo::Auto) };
 }
 
-const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_secs(20);
 /// Long enough that whatever comes before it came for another reason.
 const NEVER: Duration = Duration::from_secs(3600);
 
@@ -57,13 +57,11 @@ impl Default for Options {
 
 pub(crate) const IDENTITY: &str =
     "AGE-SECRET-KEY-104TDKUVZ4UQSRMXJTWLNQMFKYLURUC5LP0R9G9S4VJHP3CSZVEXQSQ66V0";
-const RECIPIENT: &str = "age1zcwudzxnafg7jgjvv6np0vkp4u7qvck7kn3qsndvusr4a828y9ksczgll5";
+pub(crate) const RECIPIENT: &str = "age1zcwudzxnafg7jgjvv6np0vkp4u7qvck7kn3qsndvusr4a828y9ksczgll5";
 
-fn config(root: &Path, options: &Options, finished: mpsc::Sender<Finished>) -> RecorderConfig {
+pub(crate) fn config(root: &Path, options: &Options, finished: mpsc::Sender<Finished>) -> RecorderConfig {
     let spool = root.join("spool");
-    let store = root.join("store");
-    std::fs::create_dir_all(&store).unwrap();
-    let store = LocalFileSystem::new_with_prefix(&store).unwrap();
+    let store = Objects::open(&StoreConfig::directory(root.join("store"))).unwrap();
     RecorderConfig {
         flush_interval: options.flush_interval,
         segment_bytes: options.segment_bytes,
@@ -73,7 +71,7 @@ fn config(root: &Path, options: &Options, finished: mpsc::Sender<Finished>) -> R
         io: options.io,
         ..RecorderConfig::new(
             root.join("spool"),
-            Arc::new(store),
+            store,
             PrivateKey::ed25519_from_seed(&[1; 32]),
             Box::new(move |one: Finished| {
                 faults::note(&spool, |_| faults::Op::Stored(one.session));
@@ -116,7 +114,7 @@ const BEST_EFFORT: Terms = Terms {
 };
 
 /// Whether the session ends because it cannot be recorded.
-fn is_over(recording: &SessionRecording) -> bool {
+pub(crate) fn is_over(recording: &SessionRecording) -> bool {
     let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
     recording.poll_failed(&mut cx).is_ready()
 }
@@ -201,14 +199,14 @@ impl SessionRecording {
     }
 }
 
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap()
         .block_on(future)
 }
 
-fn noise(seed: u64, len: usize) -> Vec<u8> {
+pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
         state ^= state << 13;
@@ -219,11 +217,11 @@ fn noise(seed: u64, len: usize) -> Vec<u8> {
     std::iter::repeat_with(&mut next).flatten().take(len).collect()
 }
 
-fn at(us: u64) -> Duration {
+pub(crate) fn at(us: u64) -> Duration {
     Duration::from_micros(us)
 }
 
-fn spool_files(root: &Path, suffix: &str) -> usize {
+pub(crate) fn spool_files(root: &Path, suffix: &str) -> usize {
     let names = std::fs::read_dir(root.join("spool"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name());
@@ -233,7 +231,7 @@ fn spool_files(root: &Path, suffix: &str) -> usize {
 }
 
 /// Waits, without a fixed sleep, for something that another thread brings about.
-fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = std::time::Instant::now() + SOON;
     while !is_so() {
         assert!(std::time::Instant::now() < deadline, "{what}");
@@ -894,12 +892,12 @@ fn the_spool_keeps_a_recording_until_the_store_is_synced() {
     let root = tempfile::tempdir().unwrap();
     let (sender, finished) = mpsc::channel();
     let mut config = config(root.path(), &Options::default(), sender);
-    let directory = sync_directory(&root.path().join("store")).unwrap();
+    let store = config.store.clone();
     let (synced, syncs) = mpsc::channel();
     let synced = Mutex::new(synced);
     config.sync_store = Some(Arc::new(move || {
         synced.lock().unwrap().send(()).unwrap();
-        directory()
+        store.sync()
     }));
     let recorder = Recorder::start(config).unwrap();
     let recipients = Recipients::parse(&[RECIPIENT]).unwrap();
@@ -925,7 +923,7 @@ fn any_object_store_will_do() {
     let (sender, finished) = mpsc::channel();
     let mut config = config(root.path(), &Options::default(), sender);
     let store = Arc::new(InMemory::new());
-    config.store = Arc::<InMemory>::clone(&store);
+    config.store = Objects::of(Arc::<InMemory>::clone(&store), config.store.place().clone());
     let recorder = Recorder::start(config).unwrap();
     let recipients = Recipients::parse(&[RECIPIENT]).unwrap();
     recorder

@@ -51,6 +51,8 @@ impl ControlPlane for Silent {
     fn on_change(&self, _: Box<dyn Fn(u64) + Send + Sync>) {}
 
     fn on_inspect(&self, _: weir_api::Inspect) {}
+
+    fn on_store(&self, _: weir_api::LookAtStore) {}
 }
 
 /// The log of a session of which only the recording is kept.
