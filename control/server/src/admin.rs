@@ -3,6 +3,7 @@
 //! Who may open the socket may do everything here. Each change is an audit event with the caller's user id.
 
 mod authorities;
+mod holds;
 mod nodes;
 mod pacing;
 mod records;
@@ -22,14 +23,15 @@ use tonic::transport::server::UdsConnectInfo;
 use tonic::{Request, Response, Status};
 use weir_api::admin::admin_server::{Admin, AdminServer};
 use weir_api::admin::{
-    AddNodeRequest, AddUserRequest, ExportCaReply, ExportCaRequest, GetRoleRequest, ListAuditEventsReply,
-    ListAuditEventsRequest, ListNodesReply, ListNodesRequest, ListPacingReply, ListPacingRequest,
-    ListRolesReply, ListRolesRequest, ListSessionsReply, ListSessionsRequest, ListUsersReply,
-    ListUsersRequest, NodeEntry, PutRoleRequest, ReadRecordingReply, ReadRecordingRequest, RemoveNodeReply,
-    RemoveNodeRequest, RemoveRoleReply, RemoveRoleRequest, RemoveUserReply, RemoveUserRequest, RoleEntry,
-    SignHostReply, SignHostRequest, SignUserReply, SignUserRequest, StatusReply, StatusRequest,
-    TuneNodeRequest, UserEntry,
+    AddNodeRequest, AddUserRequest, ExportCaReply, ExportCaRequest, GetRoleRequest, HoldRecordingRequest,
+    ListAuditEventsReply, ListAuditEventsRequest, ListNodesReply, ListNodesRequest, ListPacingReply,
+    ListPacingRequest, ListRolesReply, ListRolesRequest, ListSessionsReply, ListSessionsRequest,
+    ListUsersReply, ListUsersRequest, NodeEntry, PutRoleRequest, ReadRecordingReply, ReadRecordingRequest,
+    ReleaseRecordingRequest, RemoveNodeReply, RemoveNodeRequest, RemoveRoleReply, RemoveRoleRequest,
+    RemoveUserReply, RemoveUserRequest, RoleEntry, SignHostReply, SignHostRequest, SignUserReply,
+    SignUserRequest, StatusReply, StatusRequest, TuneNodeRequest, UserEntry,
 };
+use weir_api::dataplane::SessionRecord;
 use weir_store::AuditEvent;
 
 use crate::control::Shared;
@@ -216,6 +218,26 @@ impl Admin for Service {
     ) -> Result<Response<Self::ReadRecordingStream>, Status> {
         let caller = Caller::of(&request);
         records::read_recording(&self.shared, caller, &request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn hold_recording(
+        &self,
+        request: Request<HoldRecordingRequest>,
+    ) -> Result<Response<SessionRecord>, Status> {
+        let caller = Caller::of(&request);
+        holds::hold(&self.shared, caller, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn release_recording(
+        &self,
+        request: Request<ReleaseRecordingRequest>,
+    ) -> Result<Response<SessionRecord>, Status> {
+        let caller = Caller::of(&request);
+        holds::release(&self.shared, caller, request.into_inner())
             .await
             .map(Response::new)
     }

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use object_store::ObjectStore;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -14,8 +13,9 @@ use weir_api::dataplane::{
     AuditEvent, HostCertificate, HostCertificateRequest, SessionRecord, Snapshot, UpstreamCertificate,
     UpstreamCertificateRequest,
 };
-use weir_api::{BoxFuture, ControlError, ControlPlane, Inspect};
+use weir_api::{BoxFuture, ControlError, ControlPlane, Inspect, LookAtStore};
 use weir_crypto::sign::PrivateKey;
+use weir_objects::Objects;
 use weir_policy::RecordingMode;
 use weir_store::Session;
 
@@ -28,6 +28,7 @@ use crate::issuance::Issuer;
 use crate::journal::Journal;
 use crate::key_source::KeySource;
 use crate::recordings::Recordings;
+use crate::retention::{self, Retention};
 use crate::start;
 use crate::state::State;
 use crate::{admin, recovery, socket};
@@ -66,7 +67,11 @@ pub struct ControlConfig {
     /// age recipients of recordings besides the control plane's own.
     pub extra_recording_recipients: Vec<String>,
     /// Where recordings are. `None`: in the data directory, see [`Control::recordings_dir`].
-    pub recordings: Option<Arc<dyn ObjectStore>>,
+    pub recordings: Option<Objects>,
+    /// How long after its session's start a recording is kept, unless it is held. `None`: for ever.
+    pub retention: Option<Duration>,
+    /// What tells a recording's age, microseconds since 1970-01-01 UTC. `None`: the system's clock.
+    pub retention_clock: Option<fn() -> u64>,
 }
 
 /// The control plane, on threads of its own until [`Control::shutdown`] or the drop of the value.
@@ -90,10 +95,13 @@ pub(crate) struct Shared {
     pub(crate) issuer: Issuer,
     pub(crate) journal: Journal,
     pub(crate) recordings: Recordings,
+    pub(crate) retention: Retention,
     /// Data planes that accept connections.
     pub(crate) data_planes: Mutex<Vec<DataPlane>>,
     /// Whom to ask how the embedded data plane paces its handshakes.
     pub(crate) inspect: ArcSwapOption<Inspect>,
+    /// Whom to ask how its recordings come into the store.
+    pub(crate) look_at_store: ArcSwapOption<LookAtStore>,
     pub(crate) started_us: u64,
     /// With which the embedded data plane signs the ends of recordings.
     pub(crate) embedded_key: PrivateKey,
@@ -136,6 +144,7 @@ impl Control {
         };
         let (stop, stopping) = oneshot::channel();
         let service = runtime.spawn(admin::serve(Arc::clone(&shared), listener, stopping));
+        runtime.spawn(retention::run(Arc::clone(&shared)));
         Ok(Control {
             shared,
             running: Some(Running {
@@ -340,5 +349,9 @@ impl ControlPlane for InProcess {
 
     fn on_inspect(&self, inspect: Inspect) {
         self.shared.inspect.store(Some(Arc::new(inspect)));
+    }
+
+    fn on_store(&self, look: LookAtStore) {
+        self.shared.look_at_store.store(Some(Arc::new(look)));
     }
 }

@@ -1,7 +1,7 @@
 //! Between the messages of the schema and the rows of the store.
 
 use weir_api::dataplane;
-use weir_store::{AuditEvent, Session, SessionStatus};
+use weir_store::{AuditEvent, Fate, Session, SessionStatus};
 
 pub(crate) fn event_of(event: dataplane::AuditEvent) -> AuditEvent {
     AuditEvent {
@@ -67,6 +67,18 @@ pub(crate) fn session_message(session: Session) -> dataplane::SessionRecord {
         status: status.into(),
         object: session.object,
         client_address: session.client_address,
+        ..dataplane::SessionRecord::default()
+    }
+}
+
+/// With what has become of the session's recording.
+pub(crate) fn add_fate(session: dataplane::SessionRecord, fate: Option<Fate>) -> dataplane::SessionRecord {
+    let fate = fate.unwrap_or_default();
+    dataplane::SessionRecord {
+        held_us: fate.held_us,
+        hold_reason: fate.hold_reason,
+        deleted_us: fate.deleted_us,
+        ..session
     }
 }
 

@@ -52,6 +52,9 @@ pub enum OpenError {
         /// Why it does not open.
         problem: weir_ca::OpenError,
     },
+    /// Where recordings are kept.
+    #[error(transparent)]
+    Recordings(#[from] weir_objects::OpenError),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),

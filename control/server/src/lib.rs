@@ -19,6 +19,7 @@ mod proof_file;
 mod recordings;
 mod recovery;
 mod replay;
+mod retention;
 mod socket;
 mod start;
 mod state;

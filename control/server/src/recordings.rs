@@ -1,16 +1,15 @@
-use std::sync::Arc;
-
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
+use object_store::ObjectStoreExt;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
+use weir_objects::Objects;
 use weir_record::{Envelope, Identities, MAX_ENVELOPE_LEN};
 use zeroize::Zeroizing;
 
 /// Recordings in the object store, and the identity that opens them.
 pub(crate) struct Recordings {
-    objects: Arc<dyn ObjectStore>,
+    objects: Objects,
     identities: Identities,
 }
 
@@ -23,18 +22,22 @@ pub(crate) struct Opened {
 }
 
 impl Recordings {
-    pub(crate) fn new(objects: Arc<dyn ObjectStore>, identities: Identities) -> Recordings {
+    pub(crate) fn new(objects: Objects, identities: Identities) -> Recordings {
         Recordings { objects, identities }
+    }
+
+    pub(crate) fn objects(&self) -> &Objects {
+        &self.objects
     }
 
     pub(crate) async fn open(&self, object: &str) -> Result<Opened, object_store::Error> {
         let path = Path::parse(object)?;
-        let size_bytes = self.objects.head(&path).await?.size;
-        let start = self
-            .objects
+        let store = self.objects.store();
+        let size_bytes = store.head(&path).await?.size;
+        let start = store
             .get_range(&path, 0..size_bytes.min(MAX_ENVELOPE_LEN as u64))
             .await?;
-        let stored = self.objects.get(&path).await?;
+        let stored = store.get(&path).await?;
         Ok(Opened {
             // Of the object that is streamed, should it have been replaced since.
             size_bytes: stored.meta.size,

@@ -5,11 +5,10 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwapOption;
-use object_store::ObjectStore;
-use object_store::local::LocalFileSystem;
 use weir_ca::KeyEncryptionKey;
 use weir_crypto::random::SystemRandom;
 use weir_crypto::sign::PrivateKey;
+use weir_objects::{Objects, StoreConfig};
 use weir_policy::{ACCESS_ROLE, Role};
 use weir_record::{Identities, Recipients};
 use weir_ssh::key::SigningKey;
@@ -28,6 +27,7 @@ use crate::journal::{Journal, store_all};
 use crate::proof_file::ProofFile;
 use crate::recordings::Recordings;
 use crate::replay::ProofMemory;
+use crate::retention::Retention;
 use crate::state::{ChangeError, State};
 
 /// Name of the age identity that opens recordings.
@@ -40,20 +40,14 @@ pub(crate) struct Plan {
     key_file: PathBuf,
     audit_log: PathBuf,
     data_dir: PathBuf,
-    recordings: Arc<dyn ObjectStore>,
+    recordings: Objects,
 }
 
 impl Plan {
     pub(crate) fn new(config: ControlConfig, data_dir: &DataDir) -> Result<Plan, OpenError> {
         let recordings = match &config.recordings {
-            Some(store) => Arc::clone(store),
-            None => {
-                let path = data_dir.recordings();
-                let local = LocalFileSystem::new_with_prefix(&path).map_err(|error| {
-                    OpenError::file(&path, "open the recordings")(std::io::Error::other(error))
-                })?;
-                Arc::new(local)
-            }
+            Some(store) => store.clone(),
+            None => Objects::open(&StoreConfig::directory(data_dir.recordings()))?,
         };
         if !config.extra_recording_recipients.is_empty() {
             Recipients::parse(&config.extra_recording_recipients)
@@ -116,8 +110,13 @@ impl Plan {
             issuer,
             journal,
             recordings: Recordings::new(self.recordings, identities),
+            retention: Retention::new(
+                self.config.retention,
+                self.config.retention_clock.unwrap_or(now_us),
+            ),
             data_planes: Mutex::default(),
             inspect: ArcSwapOption::empty(),
+            look_at_store: ArcSwapOption::empty(),
             started_us: now_us(),
             embedded_key,
             abandoned: Mutex::new(abandoned),

@@ -13,10 +13,11 @@ use tonic::transport::{Channel, Endpoint};
 use weir_api::admin::admin_client::AdminClient;
 use weir_api::admin::read_recording_reply::Part;
 use weir_api::admin::{
-    AddNodeRequest, AddUserRequest, CaType, ExportCaRequest, GetRoleRequest, ListAuditEventsRequest,
-    ListNodesRequest, ListPacingRequest, ListRolesRequest, ListSessionsRequest, ListUsersRequest,
-    PutRoleRequest, ReadRecordingRequest, RecordingHeader, RemoveNodeRequest, RemoveRoleRequest,
-    RemoveUserRequest, SignHostRequest, SignUserRequest, StatusRequest, TuneNodeRequest,
+    AddNodeRequest, AddUserRequest, CaType, ExportCaRequest, GetRoleRequest, HoldRecordingRequest,
+    ListAuditEventsRequest, ListNodesRequest, ListPacingRequest, ListRolesRequest, ListSessionsRequest,
+    ListUsersRequest, PutRoleRequest, ReadRecordingRequest, RecordingHeader, ReleaseRecordingRequest,
+    RemoveNodeRequest, RemoveRoleRequest, RemoveUserRequest, SignHostRequest, SignUserRequest, StatusRequest,
+    TuneNodeRequest,
 };
 use weir_api::dataplane::{
     AuditEvent, PacingHint, PacingQuery, SessionRecord, SessionStatus, TargetPacing, WaitHistogram,
@@ -1081,4 +1082,75 @@ fn it_opens_and_answers_from_threads_of_no_runtime() {
     assert_eq!(snapshot.cluster, "weir");
     assert!(snapshot.settings.as_ref().unwrap().proxy_checks_host_keys);
     assert!(snapshot.settings.as_ref().unwrap().recording_recipients[0].starts_with("age1"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn holds_are_put_listed_and_released_and_each_is_an_event() {
+    let world = World::new();
+    let mut admin = world.admin().await;
+    let stored = SessionRecord {
+        object: "one.weir".to_owned(),
+        ..session("s1", SessionStatus::Complete)
+    };
+    world.control.data_plane().report(Vec::new(), vec![stored]);
+    let hold = |id: &str, reason: &str| HoldRecordingRequest {
+        id: id.to_owned(),
+        reason: reason.to_owned(),
+    };
+    for (request, code, words) in [
+        (hold("s9", "case 7"), Code::NotFound, "does not exist"),
+        (hold("s1", "  "), Code::InvalidArgument, "expecting one line"),
+        (hold("s1", "a\nb"), Code::InvalidArgument, "expecting one line"),
+        (
+            hold("s1", &"x".repeat(501)),
+            Code::InvalidArgument,
+            "501 characters",
+        ),
+    ] {
+        let refusal = admin.hold_recording(request).await.unwrap_err();
+        assert_eq!(refusal.code(), code);
+        assert!(refusal.message().contains(words), "{refusal}");
+    }
+    let held = admin
+        .hold_recording(hold("s1", " case 7 "))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!((held.id.as_str(), held.hold_reason.as_str()), ("s1", "case 7"));
+    assert!(held.held_us > 0 && held.hold_doubt.is_empty());
+    let again = admin.hold_recording(hold("s1", "case 8")).await.unwrap_err();
+    assert!(again.message().contains("is held already"), "{again}");
+
+    let world = world.restarted();
+    let mut admin = world.admin().await;
+    let listed = admin
+        .list_recordings(ListSessionsRequest::default())
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(listed.sessions[0].hold_reason, "case 7");
+    let release = || ReleaseRecordingRequest { id: "s1".to_owned() };
+    let released = admin.release_recording(release()).await.unwrap().into_inner();
+    assert_eq!((released.held_us, released.hold_reason.as_str()), (0, ""));
+    let again = admin.release_recording(release()).await.unwrap_err();
+    assert!(again.message().contains("is not held"), "{again}");
+
+    for kind in ["recording.hold", "recording.release"] {
+        let request = ListAuditEventsRequest {
+            kind: kind.to_owned(),
+            ..ListAuditEventsRequest::default()
+        };
+        let events = admin
+            .list_audit_events(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .events;
+        assert_eq!((events.len(), events[0].session.as_str()), (1, "s1"), "{kind}");
+        let detail = &events[0].detail_json;
+        assert!(
+            detail.contains("\"reason\":\"case 7\"") && detail.contains("\"uid\":"),
+            "{detail}"
+        );
+    }
 }

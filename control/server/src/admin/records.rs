@@ -7,11 +7,12 @@ use weir_api::admin::{
     ListAuditEventsReply, ListAuditEventsRequest, ListSessionsReply, ListSessionsRequest, ReadRecordingReply,
     ReadRecordingRequest, RecordingHeader,
 };
-use weir_store::{AuditEvent, EventFilter, SessionFilter};
+use weir_objects::Objects;
+use weir_store::{AuditEvent, EventFilter, Session, SessionFilter};
 
 use super::{Caller, wording};
 use crate::control::Shared;
-use crate::convert::{event_message, session_message, status_of};
+use crate::convert::{add_fate, event_message, session_message, status_of};
 
 const DEFAULT_PAGE_SIZE: u32 = 100;
 const MAX_PAGE_SIZE: u32 = 1000;
@@ -59,8 +60,15 @@ pub(super) async fn sessions(
         Some(last) if is_full => last.id.clone(),
         _ => String::new(),
     };
+    let ids: Vec<_> = rows.iter().map(|row| row.id.as_str()).collect();
+    let fates = shared.state.store().fates(&ids).await;
+    let mut fates = fates.map_err(wording::store_status)?;
+    let with_fate = |row: Session| {
+        let fate = fates.remove(&row.id);
+        add_fate(session_message(row), fate)
+    };
     Ok(ListSessionsReply {
-        sessions: rows.into_iter().map(session_message).collect(),
+        sessions: rows.into_iter().map(with_fate).collect(),
         next_page_token,
     })
 }
@@ -133,16 +141,17 @@ pub(super) async fn read_recording(
             request.id
         )));
     }
+    refuse_deleted(shared, &session.id).await?;
     let opened = shared
         .recordings
         .open(&session.object)
         .await
         .map_err(|error| match error {
-            object_store::Error::NotFound { .. } => Status::not_found(format!(
+            error if Objects::is_missing(&error) => Status::not_found(format!(
                 "recording {:?} is in the index and not in the object store: restore it from a backup",
                 session.object
             )),
-            other => unreadable(&other),
+            other => unreadable(shared.recordings.objects(), &other),
         })?;
     // Reading what others did is itself something that others want to know.
     caller.did(
@@ -180,11 +189,23 @@ pub(super) async fn read_recording(
     let first = stream::iter([Ok(ReadRecordingReply {
         part: Some(Part::Header(Box::new(header))),
     })]);
-    let rest = opened.bytes.flat_map(|read| match read {
+    let objects = shared.recordings.objects().clone();
+    let rest = opened.bytes.flat_map(move |read| match read {
         Ok(bytes) => stream::iter(pieces(&bytes)).left_stream(),
-        Err(error) => stream::iter([Err(unreadable(&error))]).right_stream(),
+        Err(error) => stream::iter([Err(unreadable(&objects, &error))]).right_stream(),
     });
     Ok(first.chain(rest).boxed())
+}
+
+async fn refuse_deleted(shared: &Shared, id: &str) -> Result<(), Status> {
+    let fates = shared.state.store().fates(&[id]).await;
+    let fates = fates.map_err(wording::store_status)?;
+    match fates.get(id) {
+        Some(fate) if fate.deleted_us != 0 => Err(Status::failed_precondition(format!(
+            "the recording of session {id:?} was deleted when its time was over: weir audit ls --session {id} says when"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 fn pieces(bytes: &[u8]) -> Vec<Result<ReadRecordingReply, Status>> {
@@ -196,9 +217,10 @@ fn pieces(bytes: &[u8]) -> Vec<Result<ReadRecordingReply, Status>> {
     bytes.chunks(PIECE_BYTES).map(piece).collect()
 }
 
-fn unreadable(error: &object_store::Error) -> Status {
-    tracing::error!(%error, "recording cannot be read");
-    Status::internal(format!("recording cannot be read: {error}"))
+fn unreadable(objects: &Objects, error: &object_store::Error) -> Status {
+    let problem = objects.explain(error);
+    tracing::error!(%problem, "recording cannot be read");
+    Status::internal(format!("the recording cannot be read: {problem}"))
 }
 
 fn page_size(asked: u32) -> u32 {

@@ -20,6 +20,11 @@ pub(super) async fn report(shared: &Shared) -> Result<StatusReply, Status> {
     data_planes
         .iter_mut()
         .for_each(|data_plane| data_plane.last_contact_us = now_us());
+    let store = match shared.look_at_store.load_full() {
+        // It reads a directory.
+        Some(look) => tokio::task::spawn_blocking(move || look()).await.ok(),
+        None => None,
+    };
     let directory = shared.state.directory().await;
     Ok(StatusReply {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -33,5 +38,6 @@ pub(super) async fn report(shared: &Shared) -> Result<StatusReply, Status> {
         users: directory.users.len() as u64,
         nodes: directory.nodes.len() as u64,
         roles: directory.roles.len() as u64,
+        store,
     })
 }

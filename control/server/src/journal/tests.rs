@@ -1,6 +1,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use weir_store::{Change, EventFilter, Resources, SessionFilter, SessionStatus, SqliteStore, StoreError};
+use weir_store::{
+    Change, EventFilter, Fate, Held, Resources, SessionFilter, SessionStatus, SqliteStore, StoreError,
+};
 
 use super::*;
 
@@ -62,6 +64,47 @@ impl Store for Picky {
         each: &mut (dyn FnMut(String) + Send),
     ) -> Result<(), StoreError> {
         self.inner.each_live_proof(now, each).await
+    }
+
+    async fn fates(&self, ids: &[&str]) -> Result<HashMap<String, Fate>, StoreError> {
+        self.inner.fates(ids).await
+    }
+
+    async fn hold_recording(&self, id: &str, reason: &str, now_us: u64) -> Result<Held, StoreError> {
+        self.inner.hold_recording(id, reason, now_us).await
+    }
+
+    async fn release_recording(&self, id: &str) -> Result<Option<String>, StoreError> {
+        self.inner.release_recording(id).await
+    }
+
+    async fn due_recordings(
+        &self,
+        before_us: u64,
+        after: (u64, &str),
+        limit: u32,
+    ) -> Result<Vec<Session>, StoreError> {
+        self.inner.due_recordings(before_us, after, limit).await
+    }
+
+    async fn mark_recordings(&self, ids: &[&str], now_us: u64) -> Result<Vec<String>, StoreError> {
+        self.inner.mark_recordings(ids, now_us).await
+    }
+
+    async fn marked_recordings(&self) -> Result<Vec<Session>, StoreError> {
+        self.inner.marked_recordings().await
+    }
+
+    async fn unmark_recording(&self, id: &str) -> Result<(), StoreError> {
+        self.inner.unmark_recording(id).await
+    }
+
+    async fn finish_deletions(&self, ids: &[&str], now_us: u64) -> Result<(), StoreError> {
+        self.inner.finish_deletions(ids, now_us).await
+    }
+
+    async fn lose_recording(&self, id: &str, now_us: u64) -> Result<(), StoreError> {
+        self.inner.lose_recording(id, now_us).await
     }
 }
 
