@@ -51,7 +51,7 @@ pub(crate) enum Command {
     /// Sessions, live and past
     #[command(subcommand)]
     Sessions(Sessions),
-    /// Recordings: list, export, verify
+    /// Recordings: list, export, verify, hold
     #[command(subcommand)]
     Recordings(Recordings),
     /// The audit log
@@ -311,6 +311,19 @@ pub(crate) enum Recordings {
         #[arg(long, requires = "out")]
         force: bool,
     },
+    /// Hold a recording: it is not deleted, however old it gets
+    Hold {
+        /// Id of the session
+        id: String,
+        /// Who asked for it, and where that is written
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+    /// End a hold
+    Release {
+        /// Id of the session
+        id: String,
+    },
     /// Check that nothing was removed, swapped, altered or cut off
     Verify {
         /// Id of the session
@@ -452,6 +465,7 @@ mod tests {
             "weir nodes add n --addr a --per-source-max-startups none",
             "weir nodes tune n --forget --no-penalties",
             "weir nodes tune --forget",
+            "weir recordings hold X",
         ] {
             let error = Arguments::try_parse_from(line.split(' ')).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line}");

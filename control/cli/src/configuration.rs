@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
+use weir_objects::{S3Settings, StoreConfig};
 use weir_pace::MaxStartups;
 use weir_proxy::{IoMode, SourceBy, SourcePool};
 use weir_server::RecordingMode;
@@ -69,7 +70,10 @@ pub(crate) struct Sources {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Recording {
-    pub(crate) directory: Option<PathBuf>,
+    pub(crate) store: Option<String>,
+    pub(crate) s3: S3Settings,
+    #[serde(deserialize_with = "retention")]
+    pub(crate) retention: Option<Duration>,
     pub(crate) mode: RecordingMode,
     #[serde(deserialize_with = "duration")]
     pub(crate) flush_interval: Duration,
@@ -142,7 +146,9 @@ impl Default for Sources {
 impl Default for Recording {
     fn default() -> Self {
         Recording {
-            directory: None,
+            store: None,
+            s3: S3Settings::default(),
+            retention: None,
             mode: RecordingMode::Async,
             contact: String::new(),
             flush_interval: Duration::from_millis(250),
@@ -177,7 +183,7 @@ impl Configuration {
             let line = error
                 .span()
                 .map(|span| 1 + text[..span.start].matches('\n').count());
-            let message = error.message().trim().replace('\n', ", ");
+            let message = without_secrets(error.message().trim().replace('\n', ", "));
             line.map_or_else(|| message.clone(), |line| format!("line {line}: {message}"))
         })?;
         if read.listen.is_empty() {
@@ -187,7 +193,47 @@ impl Configuration {
             );
         }
         read.sources.pool()?;
+        read.recording.store()?;
         Ok(read)
+    }
+}
+
+impl Recording {
+    /// The store, where one is named.
+    pub(crate) fn store(&self) -> Result<Option<StoreConfig>, String> {
+        match &self.store {
+            Some(store) => StoreConfig::new(store, self.s3.clone())
+                .map(Some)
+                .map_err(|error| error.to_string()),
+            None if self.s3 != S3Settings::default() => {
+                Err("got a table [recording.s3] without `store`: set store = \"s3://BUCKET/PREFIX\" in [recording]".into())
+            }
+            None => Ok(None),
+        }
+    }
+}
+
+/// What is wrong, and where a key belongs that is here by mistake. Its value does not stand in the message.
+fn without_secrets(message: String) -> String {
+    let key = message
+        .strip_prefix("unknown field `")
+        .and_then(|rest| rest.split_once('`'))
+        .map(|(key, _)| key.to_ascii_lowercase());
+    match key {
+        Some(key)
+            if ["access_key", "secret", "token"]
+                .iter()
+                .any(|part| key.contains(part)) =>
+        {
+            format!(
+                "got `{key}`, which does not belong into this file: put credentials into a file that `credentials_file` in \
+             [recording.s3] names, or into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of the environment"
+            )
+        }
+        Some(key) if key == "directory" => {
+            format!("{message}; the directory of recordings is named by `store` now")
+        }
+        _ => message,
     }
 }
 
@@ -217,6 +263,18 @@ fn duration_or_zero<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Durati
             "got {text:?} while expecting a time such as \"250ms\", \"10s\" or \"1h\""
         ))
     })
+}
+
+fn retention<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    // A slip of the pen, "90s" for "90d", would delete all there is.
+    match duration(deserializer)? {
+        keep if keep >= Duration::from_hours(1) => Ok(Some(keep)),
+        keep => Err(de::Error::custom(format!(
+            "got a retention of {} while expecting \"1h\" or more, \"90d\" for example: leave the key out to keep \
+             recordings for ever",
+            humantime::format_duration(keep)
+        ))),
+    }
 }
 
 fn wait_limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
@@ -333,7 +391,10 @@ mod tests {
         assert_eq!(read.metrics, Some(SocketAddr::from(([127, 0, 0, 1], 9464))));
         assert!(read.sources.pool().unwrap().is_some());
         assert_eq!(read.cluster.as_deref(), Some("weir"));
-        assert_eq!(read.recording.directory, Some("/var/lib/weir/recordings".into()));
+        let store = read.recording.store().unwrap().unwrap();
+        assert_eq!(store.place.to_string(), "s3://audit/ssh");
+        assert_eq!(store.s3.profile.as_deref(), Some("default"));
+        assert_eq!(read.recording.retention, Some(Duration::from_hours(24 * 90)));
     }
 
     #[test]
@@ -362,6 +423,10 @@ mod tests {
             ("recording = { mode = \"often\" }", "unknown variant `often`"),
             ("recording = { contact = \"a\\nb\" }", "one short line"),
             ("metrics = \"9464\"", "socket address"),
+            ("recording = { store = \"gs://x\" }", "s3://BUCKET/PREFIX"),
+            ("recording = { directory = \"/r\" }", "named by `store` now"),
+            ("recording = { retention = \"90s\" }", "a retention of 1m 30s"),
+            ("[recording.s3]\nregion = \"x\"", "without `store`"),
             (
                 "pacing = { wait_limit = \"999ms\" }",
                 "expecting \"1s\" to \"10m\"",
@@ -381,6 +446,21 @@ mod tests {
             let error = Configuration::parse(text).unwrap_err();
             assert!(error.contains(expected), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn secrets_are_refused_by_name_and_not_repeated() {
+        for key in ["secret_access_key", "aws_access_key_id", "session_token"] {
+            let text = format!("[recording]\nstore = \"s3://audit\"\n[recording.s3]\n{key} = \"hunter2\"\n");
+            let error = Configuration::parse(&text).unwrap_err();
+            assert!(
+                error.starts_with(&format!("line 4: got `{key}`")) && error.contains("credentials_file"),
+                "{error}"
+            );
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+        let error = Configuration::parse("recording = { store = \"s3://AK:hunter2@audit\" }").unwrap_err();
+        assert!(!error.contains("hunter2"), "{error}");
     }
 
     #[test]

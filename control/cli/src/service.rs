@@ -1,14 +1,10 @@
 //! Both planes in this process.
 
-use std::fs::DirBuilder;
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
-use object_store::local::LocalFileSystem;
+use weir_objects::{Objects, StoreConfig};
 use weir_pace::Penalties;
 use weir_proxy::{DataPlane, ProxyConfig};
 use weir_server::{Control, ControlConfig};
@@ -26,13 +22,13 @@ pub(crate) struct Service {
 impl Service {
     /// Starts both; SSH clients and `weir status` are answered when this returns.
     pub(crate) fn start(data: &Path, configuration: &Configuration) -> anyhow::Result<Self> {
-        let recordings = match &configuration.recording.directory {
-            Some(directory) => directory.clone(),
-            None => data.join("recordings"),
+        let store = match configuration.recording.store().map_err(usage)? {
+            Some(store) => store,
+            None => StoreConfig::directory(data.join("recordings")),
         };
-        let control = Control::open(control_config(data, &recordings, configuration)?)?;
+        let control = Control::open(control_config(data, &store, configuration)?)?;
         let config = ProxyConfig {
-            recordings,
+            store,
             recording_key: Some(control.embedded_signing_key()),
             ..proxy_config(data, configuration)?
         };
@@ -107,20 +103,9 @@ fn pace(pacing: &Pacing, defaults: weir_pace::Config) -> weir_pace::Config {
 /// What the control plane is told; the rest it remembers.
 fn control_config(
     data: &Path,
-    recordings: &Path,
+    store: &StoreConfig,
     configuration: &Configuration,
 ) -> anyhow::Result<ControlConfig> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(recordings)
-        .with_context(|| {
-            format!(
-                "the directory of recordings, {}, cannot be made",
-                recordings.display()
-            )
-        })?;
-    let store = LocalFileSystem::new_with_prefix(recordings)?;
     Ok(ControlConfig {
         data_dir: data.to_owned(),
         cluster: configuration.cluster.clone(),
@@ -130,7 +115,8 @@ fn control_config(
         recording_contact: Some(configuration.recording.contact.clone()),
         max_user_ttl_seconds: Some(configuration.max_user_ttl.as_secs()),
         extra_recording_recipients: configuration.recording.recipients.clone(),
-        recordings: Some(Arc::new(store)),
+        recordings: Some(Objects::open(store)?),
+        retention: configuration.recording.retention,
         ..ControlConfig::default()
     })
 }
@@ -160,6 +146,18 @@ mod tests {
         };
         let config = proxy_config(Path::new("/nowhere"), &configuration).unwrap();
         assert_eq!(config.metrics, Some(address));
+    }
+
+    #[test]
+    fn what_is_configured_reaches_those_who_keep_recordings() {
+        let root = tempfile::tempdir().unwrap();
+        let mut configuration = Configuration::default();
+        configuration.recording.retention = Some(Duration::from_hours(24));
+        let store = StoreConfig::directory(root.path().join("store"));
+        let config = control_config(root.path(), &store, &configuration).unwrap();
+        assert_eq!(config.retention, Some(Duration::from_hours(24)));
+        assert_eq!(config.recordings.unwrap().place(), &store.place);
+        assert!(config.retention_clock.is_none());
     }
 
     #[test]

@@ -1,15 +1,17 @@
-//! `weir recordings`: list, export, verify.
+//! `weir recordings`: list, export, verify, hold.
 
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::Path;
 
 use serde::Serialize;
+use weir_api::admin::{HoldRecordingRequest, ReleaseRecordingRequest};
 use weir_record::export::{self, ExportError};
 use weir_record::{Reader, Report, Seals, Trust, Unlock, verify};
 
 use super::sessions;
 use crate::arguments::{Format, Recordings};
-use crate::failure::usage;
+use crate::client::{connect, converse};
+use crate::failure::{refusal, usage};
 use crate::files::{Access, NewFile, refuse_existing};
 use crate::output::{size, stdout};
 use crate::recording::Recording;
@@ -48,7 +50,42 @@ pub(crate) fn run(data: &Path, command: Recordings) -> anyhow::Result<()> {
             ended
         }
         Recordings::Verify { id, json } => judge(data, id, json),
+        Recordings::Hold { id, reason } => hold(data, id, reason),
+        Recordings::Release { id } => release(data, id),
     }
+}
+
+fn hold(data: &Path, id: String, reason: String) -> anyhow::Result<()> {
+    let held = converse(async {
+        let request = HoldRecordingRequest { id, reason };
+        let reply = connect(data).await?.hold_recording(request).await;
+        Ok(reply.map_err(refusal)?.into_inner())
+    })?;
+    let mut out = stdout();
+    writeln!(out, "{} is held: {}", held.id, held.hold_reason)?;
+    if !held.hold_doubt.is_empty() {
+        writeln!(
+            out,
+            "but {}: verify it when the store is there again",
+            held.hold_doubt
+        )?;
+    }
+    Ok(out.flush()?)
+}
+
+fn release(data: &Path, id: String) -> anyhow::Result<()> {
+    let released = converse(async {
+        let request = ReleaseRecordingRequest { id };
+        let reply = connect(data).await?.release_recording(request).await;
+        Ok(reply.map_err(refusal)?.into_inner())
+    })?;
+    let mut out = stdout();
+    writeln!(
+        out,
+        "{} is no longer held, and is deleted when its time is over",
+        released.id
+    )?;
+    Ok(out.flush()?)
 }
 
 /// Writes one recording in `format`.

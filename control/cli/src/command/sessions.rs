@@ -28,6 +28,19 @@ pub(crate) struct Session {
     bytes: u64,
     pub(crate) status: &'static str,
     client_address: String,
+    /// `none`, `stored` or `deleted`.
+    recording: &'static str,
+    /// When the recording was deleted, its time being over; null if it was not.
+    deleted: Option<String>,
+    /// Null unless the recording is held.
+    hold: Option<Hold>,
+}
+
+/// Why a recording is not deleted, however old it gets.
+#[derive(Debug, Serialize)]
+struct Hold {
+    since: String,
+    reason: String,
 }
 
 pub(crate) fn run(data: &Path, command: Sessions) -> anyhow::Result<()> {
@@ -73,13 +86,22 @@ struct Printer {
     out: std::io::BufWriter<crate::output::Stdout>,
     json: bool,
     array: Array,
-    table: Table<9>,
+    table: Table<10>,
 }
 
 impl Printer {
     fn new(json: bool) -> Self {
         let head = [
-            "ID", "USER", "LOGIN", "NODE", "KIND", "START", "LENGTH", "BYTES", "STATUS",
+            "ID",
+            "USER",
+            "LOGIN",
+            "NODE",
+            "KIND",
+            "START",
+            "LENGTH",
+            "BYTES",
+            "STATUS",
+            "RECORDING",
         ];
         Printer {
             out: stdout(),
@@ -120,6 +142,12 @@ impl From<&SessionRecord> for Session {
             bytes: record.bytes,
             status: status(record),
             client_address: record.client_address.clone(),
+            recording: recording(record),
+            deleted: (record.deleted_us != 0).then(|| rfc3339(record.deleted_us)),
+            hold: (record.held_us != 0).then(|| Hold {
+                since: rfc3339(record.held_us),
+                reason: record.hold_reason.clone(),
+            }),
         }
     }
 }
@@ -133,7 +161,25 @@ fn status(record: &SessionRecord) -> &'static str {
     }
 }
 
-fn row(record: &SessionRecord) -> [String; 9] {
+fn recording(record: &SessionRecord) -> &'static str {
+    match (record.deleted_us, &*record.object) {
+        (1.., _) => "deleted",
+        (_, "") => "none",
+        _ => "stored",
+    }
+}
+
+/// The same with what a person wants to know of it.
+fn fate(record: &SessionRecord) -> String {
+    match recording(record) {
+        "deleted" => format!("deleted {}", date(record.deleted_us)),
+        _ if record.held_us != 0 => format!("held: {}", record.hold_reason),
+        "none" => "-".to_owned(),
+        stored => stored.to_owned(),
+    }
+}
+
+fn row(record: &SessionRecord) -> [String; 10] {
     [
         record.id.clone(),
         record.user.clone(),
@@ -144,6 +190,7 @@ fn row(record: &SessionRecord) -> [String; 9] {
         span(length(record)),
         size(record.bytes),
         status(record).to_owned(),
+        fate(record),
     ]
 }
 
@@ -173,12 +220,57 @@ mod tests {
         };
         let live = serde_json::to_value(Session::from(&record)).unwrap();
         for field in [
-            "id", "user", "login", "node", "kind", "start", "end", "bytes", "status",
+            "id",
+            "user",
+            "login",
+            "node",
+            "kind",
+            "start",
+            "end",
+            "bytes",
+            "status",
+            "recording",
+            "deleted",
+            "hold",
         ] {
             assert!(live.get(field).is_some(), "{field}");
         }
         assert_eq!(live["start"], "1970-01-01T00:00:01.000000Z");
         assert!(live["end"].is_null());
         assert_eq!(live["status"], "live");
+        assert!(live["hold"].is_null() && live["deleted"].is_null());
+        assert_eq!(fate(&record), "-");
+    }
+
+    #[test]
+    fn holds_and_deletions_are_told() {
+        let stored = SessionRecord {
+            object: "x.weir".into(),
+            ..SessionRecord::default()
+        };
+        assert_eq!(fate(&stored), "stored");
+        let held = SessionRecord {
+            held_us: 1_000_000,
+            hold_reason: "case 7".into(),
+            ..stored.clone()
+        };
+        assert_eq!(fate(&held), "held: case 7");
+        let row = serde_json::to_value(Session::from(&held)).unwrap();
+        assert_eq!(row["hold"]["reason"], "case 7");
+        assert_eq!(row["hold"]["since"], "1970-01-01T00:00:01.000000Z");
+        let deleted = SessionRecord {
+            deleted_us: 1_000_000,
+            ..stored
+        };
+        assert!(
+            fate(&deleted).starts_with("deleted 1970-01-01"),
+            "{}",
+            fate(&deleted)
+        );
+        let row = serde_json::to_value(Session::from(&deleted)).unwrap();
+        assert_eq!(
+            (&row["recording"], row["deleted"].is_null()),
+            (&"deleted".into(), false)
+        );
     }
 }

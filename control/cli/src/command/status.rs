@@ -6,11 +6,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 use weir_api::admin::{StatusReply, StatusRequest};
+use weir_api::dataplane::StoreStatus;
 
 use crate::arguments::Status;
 use crate::client::{LOOK_AGAIN, connect, converse};
 use crate::failure::refusal;
-use crate::output::{rfc3339, span, stdout};
+use crate::output::{rfc3339, size, span, stdout};
 
 /// What `weir status --json` prints.
 #[derive(Serialize)]
@@ -26,6 +27,22 @@ struct Report<'a> {
     nodes: u64,
     roles: u64,
     revision: u64,
+    /// Null until the data plane is there.
+    store: Option<Store<'a>>,
+}
+
+/// How recordings come into the store.
+#[derive(Serialize)]
+struct Store<'a> {
+    place: &'a str,
+    /// Null if it took what it was last asked to take.
+    problem: Option<&'a str>,
+    /// Recordings that are not yet safe in it, and what was recorded in them.
+    waiting: u64,
+    waiting_bytes: u64,
+    oldest_seconds: u64,
+    spool_bytes: u64,
+    spool_free_bytes: u64,
 }
 
 pub(crate) fn run(data: &Path, status: &Status) -> anyhow::Result<()> {
@@ -91,6 +108,7 @@ fn print(reply: &StatusReply, json: bool) -> anyhow::Result<()> {
             nodes: reply.nodes,
             roles: reply.roles,
             revision: reply.revision,
+            store: reply.store.as_ref().map(Store::from),
         };
         serde_json::to_writer(&mut out, &report)?;
         writeln!(out)?;
@@ -118,6 +136,50 @@ fn print(reply: &StatusReply, json: bool) -> anyhow::Result<()> {
             "knows     {} users, {} nodes, {} roles",
             reply.users, reply.nodes, reply.roles
         )?;
+        if let Some(store) = &reply.store {
+            describe(&Store::from(store), &mut out)?;
+        }
     }
     Ok(out.flush()?)
+}
+
+impl<'a> From<&'a StoreStatus> for Store<'a> {
+    fn from(store: &'a StoreStatus) -> Self {
+        Store {
+            place: &store.place,
+            problem: (!store.problem.is_empty()).then_some(&*store.problem),
+            waiting: store.waiting,
+            waiting_bytes: store.waiting_bytes,
+            oldest_seconds: store.oldest_us / 1_000_000,
+            spool_bytes: store.spool_bytes,
+            spool_free_bytes: store.spool_free_bytes,
+        }
+    }
+}
+
+/// For people: where recordings go, and what waits for that.
+fn describe(store: &Store<'_>, out: &mut impl Write) -> std::io::Result<()> {
+    match store.problem {
+        Some(problem) => writeln!(out, "store     away: {problem}")?,
+        None => writeln!(
+            out,
+            "store     {}, {} recordings wait",
+            store.place, store.waiting
+        )?,
+    }
+    if store.waiting > 0 {
+        let oldest = span(Duration::from_secs(store.oldest_seconds));
+        writeln!(
+            out,
+            "waiting   {} recordings with {}, the oldest for {oldest}",
+            store.waiting,
+            size(store.waiting_bytes)
+        )?;
+    }
+    writeln!(
+        out,
+        "spool     {} on disk, {} free",
+        size(store.spool_bytes),
+        size(store.spool_free_bytes)
+    )
 }
