@@ -27,6 +27,7 @@ pub mod foreign;
 pub mod load;
 pub mod peer;
 pub mod process;
+pub mod s3;
 pub mod screen;
 pub mod sshd;
 pub mod terminal;
@@ -36,6 +37,7 @@ pub mod wire;
 pub mod world;
 
 pub use process::{Job, Outcome, Running};
+pub use s3::S3;
 pub use screen::Screen;
 pub use terminal::Terminal;
 pub use wait::{eventually, eventually_within};

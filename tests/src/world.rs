@@ -50,6 +50,7 @@ pub struct Builder {
     sshd_options: Vec<String>,
     config: Vec<String>,
     spool_disk: Option<SpoolDisk>,
+    env: Vec<(String, String)>,
     driver: Option<Driver>,
     release: Release,
     direct: bool,
@@ -85,6 +86,13 @@ impl Builder {
         self
     }
 
+    /// A variable of Weir's environment.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Weir on this driver, whatever the environment asks for.
     #[must_use]
     pub fn driver(mut self, driver: Driver) -> Self {
@@ -115,7 +123,7 @@ impl Builder {
         let mut world = World {
             weir: None,
             weir_options: Vec::new(),
-            weir_wrapper: Vec::new(),
+            weir_wrapper: with_environment(self.env),
             sshds: Vec::new(),
             release: self.release,
             login: whoami(),
@@ -457,6 +465,17 @@ impl World {
         );
         self.write("config", config);
     }
+}
+
+/// The program that starts another with these variables.
+fn with_environment(variables: Vec<(String, String)>) -> Vec<String> {
+    if variables.is_empty() {
+        return Vec::new();
+    }
+    let settings = variables
+        .into_iter()
+        .map(|(name, value)| format!("{name}={value}"));
+    std::iter::once("env".to_owned()).chain(settings).collect()
 }
 
 impl Drop for World {
