@@ -22,6 +22,7 @@ pub mod aes_ctr;
 pub mod aes_gcm;
 pub mod agreement;
 mod backend;
+pub mod chacha20poly1305;
 pub mod chachapoly;
 pub mod digest;
 pub mod hmac;

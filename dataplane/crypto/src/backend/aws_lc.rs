@@ -1,7 +1,7 @@
 //! AWS-LC through `aws-lc-rs`. It erases its keys itself: contexts are freed by `OPENSSL_free`, which cleanses.
 
 use aws_lc_rs::aead::chacha20_poly1305_openssh as openssh;
-use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::agreement::{self, EphemeralPrivateKey, UnparsedPublicKey};
 use aws_lc_rs::kem;
 use aws_lc_rs::signature::{self as sig, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _};
@@ -56,6 +56,16 @@ impl AesGcm {
             .expect("a packet is far below AES-GCM's limit of 64 GiB");
         tag
     }
+}
+
+/// Under a key that is used once.
+pub(crate) fn chacha20_poly1305_seal(key: &[u8; 32], nonce: &[u8; 12], data: &mut [u8]) -> [u8; 16] {
+    let key = UnboundKey::new(&CHACHA20_POLY1305, key).expect("the key has the cipher's length");
+    let mut tag = [0; 16];
+    LessSafeKey::new(key)
+        .seal_in_place_scatter(Nonce::from(nonce), Aad::empty(), data, &[], &mut tag)
+        .expect("it is far below the cipher's limit of 256 GiB");
+    tag
 }
 
 /// Both types hold the same two ChaCha20 keys; which one is used is decided by the caller's direction.

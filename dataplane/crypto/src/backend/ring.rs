@@ -1,14 +1,16 @@
 //! *ring*, with P-521 from `p521` and ML-KEM from `ml-kem`.
 //!
 //! *ring* does not erase the keys that it has expanded (its authors hold that Rust cannot do it reliably); what passes
-//! through this crate's own hands is erased.
+//! through this crate's own hands is erased, and an AES-GCM key is overwritten by another.
 
 use ml_kem::MlKem768 as MlKem768Parameters;
 use ml_kem::kem::{Decapsulate, Encapsulate, Kem, KeyExport};
 use p521::ecdsa::signature::{Signer, Verifier};
 use p521::elliptic_curve::Generate;
 use ring::aead::chacha20_poly1305_openssh as openssh;
-use ring::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use ring::aead::{
+    AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey,
+};
 use ring::agreement::{self, EphemeralPrivateKey, UnparsedPublicKey};
 use ring::rand::SecureRandom;
 use ring::signature::{self as sig, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _};
@@ -29,7 +31,8 @@ pub(crate) fn fill_random(out: &mut [u8]) {
         .expect("the operating system gives entropy");
 }
 
-pub(crate) struct AesGcm(LessSafeKey);
+/// In one place from its making to its end, where another key takes its place.
+pub(crate) struct AesGcm(Box<LessSafeKey>);
 
 impl AesGcm {
     pub(crate) fn new(key: &[u8]) -> Self {
@@ -38,8 +41,12 @@ impl AesGcm {
         } else {
             &AES_256_GCM
         };
+        AesGcm(Box::new(Self::expand(algorithm, key)))
+    }
+
+    fn expand(algorithm: &'static Algorithm, key: &[u8]) -> LessSafeKey {
         let unbound = UnboundKey::new(algorithm, key).expect("the key's length was checked");
-        AesGcm(LessSafeKey::new(unbound))
+        LessSafeKey::new(unbound)
     }
 
     pub(crate) fn open_in_place<'a>(
@@ -65,6 +72,23 @@ impl AesGcm {
         let tag = sealed.expect("a packet is far below AES-GCM's limit of 64 GiB");
         tag.as_ref().try_into().expect("an AES-GCM tag has 16 bytes")
     }
+}
+
+impl Drop for AesGcm {
+    fn drop(&mut self) {
+        *self.0 = Self::expand(&AES_256_GCM, &[0; 32]);
+        // Or the compiler finds that nobody reads it.
+        std::hint::black_box(&*self.0);
+    }
+}
+
+/// Under a key that is used once.
+pub(crate) fn chacha20_poly1305_seal(key: &[u8; 32], nonce: &[u8; 12], data: &mut [u8]) -> [u8; 16] {
+    let key = UnboundKey::new(&CHACHA20_POLY1305, key).expect("the key has the cipher's length");
+    let nonce = Nonce::assume_unique_for_key(*nonce);
+    let sealed = LessSafeKey::new(key).seal_in_place_separate_tag(nonce, Aad::empty(), data);
+    let tag = sealed.expect("it is far below the cipher's limit of 256 GiB");
+    tag.as_ref().try_into().expect("a Poly1305 tag has 16 bytes")
 }
 
 /// Both types hold the same two ChaCha20 keys; which one is used is decided by the caller's direction.
