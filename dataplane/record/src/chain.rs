@@ -78,7 +78,7 @@ impl Links {
         let links = Links {
             session: parsed.session,
             next: 0,
-            previous: Hash::of(&[envelope]),
+            previous: parsed.original(),
             plaintext_bytes: 0,
         };
         Ok((parsed, links))

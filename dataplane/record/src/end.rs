@@ -75,6 +75,10 @@ impl Signer {
     pub fn public_key(&self) -> [u8; 32] {
         self.public
     }
+
+    pub(crate) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
+        self.key.sign(SignatureScheme::Ed25519, message)
+    }
 }
 
 /// No length is known.
@@ -112,7 +116,7 @@ impl End {
         out.extend_from_slice(&self.plaintext_bytes.to_le_bytes());
         out.extend_from_slice(&signer.public);
         let message = signed_message(&out[start..]);
-        match signer.key.sign(SignatureScheme::Ed25519, &message) {
+        match signer.sign(&message) {
             Ok(signature) => {
                 out.extend_from_slice(&signature);
                 assert_eq!(out.len() - start, END_LEN, "an Ed25519 signature has 64 bytes");

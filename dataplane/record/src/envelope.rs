@@ -1,20 +1,25 @@
 //! The envelope in front of a recording's chunks: which session, whose signature to expect, and the wrapped key.
 //!
 //! It is a link of the chain like any chunk (chunk 0 holds its hash), but not one of the chunks: a key that is wrapped
-//! anew for other recipients replaces the envelope, and no chunk.
+//! anew for other recipients replaces the envelope, and no chunk. See [`Draft`](crate::Draft) for how.
 
 use ulid::Ulid;
 
+use crate::chain::Hash;
+use crate::rewrap::{self, Replacement, ReplacementFault};
 use crate::wire::{Cursor, Malformed};
 
 /// No envelope is longer; room for some hundred recipients.
 pub const MAX_ENVELOPE_LEN: usize = 64 * 1024;
 
 pub(crate) const MAGIC: [u8; 7] = *b"WEIRREC";
-pub(crate) const VERSION: u8 = 1;
+/// As it is written.
+const FIRST: u8 = 1;
+/// As it is after its key was wrapped anew.
+pub(crate) const REPLACED: u8 = 2;
 /// Magic, version and length.
 pub(crate) const PREFIX_LEN: usize = 12;
-const FIXED_LEN: usize = 76;
+pub(crate) const FIXED_LEN: usize = 76;
 
 /// What the writer of a recording knows when it opens it.
 #[derive(Clone, Copy, Debug)]
@@ -37,19 +42,24 @@ impl Opening<'_> {
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         let len = FIXED_LEN + self.wrapped_key.len();
         assert!(len <= MAX_ENVELOPE_LEN, "a wrapped key fits the envelope");
+        self.put(FIRST, len, 0, out);
+    }
+
+    /// All that both versions have.
+    pub(crate) fn put(&self, version: u8, len: usize, generation: u32, out: &mut Vec<u8>) {
         out.extend_from_slice(&MAGIC);
-        out.push(VERSION);
-        put_u32(out, len);
-        out.extend_from_slice(&[0; 4]);
+        out.push(version);
+        put_len(out, len);
+        out.extend_from_slice(&generation.to_le_bytes());
         out.extend_from_slice(&self.session.to_bytes());
         out.extend_from_slice(&self.started_us.to_le_bytes());
         out.extend_from_slice(&self.signer);
-        put_u32(out, self.wrapped_key.len());
+        put_len(out, self.wrapped_key.len());
         out.extend_from_slice(self.wrapped_key);
     }
 }
 
-fn put_u32(out: &mut Vec<u8>, len: usize) {
+fn put_len(out: &mut Vec<u8>, len: usize) {
     let len = u32::try_from(len).expect("an envelope is short");
     out.extend_from_slice(&len.to_le_bytes());
 }
@@ -65,6 +75,10 @@ pub struct Envelope {
     pub signer: [u8; 32],
     /// An `age` file with the session key.
     pub wrapped_key: Vec<u8>,
+    /// Where the key was wrapped anew: what ties this envelope to the first one.
+    pub replacement: Option<Replacement>,
+    /// Of its bytes.
+    hash: Hash,
 }
 
 /// How long the envelope is that begins with `prefix`.
@@ -73,11 +87,13 @@ pub(crate) fn envelope_len(prefix: &[u8; PREFIX_LEN]) -> Result<usize, EnvelopeF
     if magic != MAGIC {
         return Err(EnvelopeFault::NotARecording);
     }
-    if rest[0] != VERSION {
-        return Err(EnvelopeFault::Version(rest[0]));
-    }
+    let least = match rest[0] {
+        FIRST => FIXED_LEN,
+        REPLACED => FIXED_LEN + rewrap::TAIL_LEN,
+        other => return Err(EnvelopeFault::Version(other)),
+    };
     let len = u32::from_le_bytes([rest[1], rest[2], rest[3], rest[4]]) as usize;
-    if (FIXED_LEN..=MAX_ENVELOPE_LEN).contains(&len) {
+    if (least..=MAX_ENVELOPE_LEN).contains(&len) {
         Ok(len)
     } else {
         Err(EnvelopeFault::Malformed(Malformed("envelope length")))
@@ -94,7 +110,7 @@ impl Envelope {
         if envelope_len(prefix)? != bytes.len() {
             return Err(EnvelopeFault::Malformed(Malformed("envelope length")));
         }
-        Self::fields(&bytes[PREFIX_LEN..]).map_err(EnvelopeFault::Malformed)
+        Self::fields(bytes).map_err(EnvelopeFault::Malformed)
     }
 
     /// Reads the envelope that stands at the start of `bytes`, the first [`MAX_ENVELOPE_LEN`] bytes of a recording say.
@@ -109,20 +125,65 @@ impl Envelope {
         Self::parse(envelope)
     }
 
+    /// How many bytes it has.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "no envelope is empty")]
+    pub fn len(&self) -> usize {
+        let tail = self.replacement.as_ref().map_or(0, |_| rewrap::TAIL_LEN);
+        FIXED_LEN + self.wrapped_key.len() + tail
+    }
+
+    /// The hash that chunk 0 must name as its predecessor's: of the first envelope of all.
+    #[must_use]
+    pub fn original(&self) -> Hash {
+        self.replacement
+            .as_ref()
+            .map_or(self.hash, |replacement| replacement.original)
+    }
+
+    /// How often the key has been wrapped anew.
+    #[must_use]
+    pub fn generation(&self) -> u32 {
+        self.replacement
+            .as_ref()
+            .map_or(0, |replacement| replacement.generation)
+    }
+
+    /// Whether a replaced envelope is as its maker made it, and with `key`, whether that one had the session key. Whose
+    /// signature it is remains the caller's question.
+    ///
+    /// # Errors
+    /// If not.
+    pub fn check(&self, key: Option<&crate::SessionKey>) -> Result<(), ReplacementFault> {
+        self.replacement
+            .as_ref()
+            .map_or(Ok(()), |replacement| replacement.check(key))
+    }
+
     fn fields(bytes: &[u8]) -> Result<Self, Malformed> {
-        let mut p = Cursor::new(bytes);
-        if p.u32("reserved bytes")? != 0 {
+        let mut p = Cursor::new(&bytes[PREFIX_LEN - 5..]);
+        let is_replaced = p.u8("version")? == REPLACED;
+        p.u32("length")?;
+        let generation = p.u32("reserved bytes")?;
+        if is_replaced != (generation > 0) {
             return Err(Malformed("reserved bytes"));
         }
         let session = Ulid::from_bytes(p.array("session")?);
         let started_us = p.u64("start")?;
         let signer = p.array("signer")?;
         let wrapped_len = p.u32("wrapped key")? as usize;
-        if wrapped_len != p.remaining() {
+        let wrapped_key = p.take(wrapped_len, "wrapped key")?.to_vec();
+        let replacement = if is_replaced {
+            Some(Replacement::read(&mut p, generation, bytes)?)
+        } else {
+            None
+        };
+        if p.remaining() != 0 {
             return Err(Malformed("wrapped key"));
         }
-        let wrapped_key = p.take(wrapped_len, "wrapped key")?.to_vec();
         Ok(Envelope {
+            replacement,
+            hash: Hash::of(&[bytes]),
             session,
             started_us,
             signer,
@@ -138,11 +199,14 @@ pub enum EnvelopeFault {
     #[error("this is not a recording")]
     NotARecording,
     /// A later format.
-    #[error("got a recording of version {0} while expecting version 1")]
+    #[error("got a recording of version {0} while expecting version 1 or 2")]
     Version(u8),
     /// It begins like an envelope and is none.
     #[error(transparent)]
     Malformed(Malformed),
+    /// Its key was wrapped anew by somebody who may not.
+    #[error("the envelope was altered: {0}")]
+    Replacement(#[from] ReplacementFault),
 }
 
 #[cfg(test)]
@@ -191,8 +255,8 @@ mod tests {
             Err(EnvelopeFault::NotARecording)
         );
         let mut later = bytes.clone();
-        later[7] = 2;
-        assert_eq!(Envelope::parse(&later), Err(EnvelopeFault::Version(2)));
+        later[7] = 3;
+        assert_eq!(Envelope::parse(&later), Err(EnvelopeFault::Version(3)));
         for cut in 0..bytes.len() {
             assert!(Envelope::parse(&bytes[..cut]).is_err());
         }

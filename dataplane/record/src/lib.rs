@@ -8,6 +8,7 @@
 //! | write one | [`EventBuffer`] gathers events, [`Chain::seal`] makes chunks of them, [`Links::end`] ends it |
 //! | close one that a crash left open | [`Links`], which needs no key |
 //! | read one | [`Reader`], then [`export`] |
+//! | wrap its key for other recipients | [`Draft`] |
 //! | judge one | [`verify`](verify()) |
 //!
 //! Nothing here reads a clock, opens a file or draws randomness of its own, with one exception: `age` draws the
@@ -24,6 +25,7 @@ mod identities;
 mod key;
 mod reader;
 mod recipients;
+mod rewrap;
 mod scrub;
 mod source;
 mod verify;
@@ -41,5 +43,6 @@ pub use identities::Identities;
 pub use key::{KeyError, SessionKey, Unlock};
 pub use reader::{ChunkFault, ReadError, Reader};
 pub use recipients::Recipients;
+pub use rewrap::{Draft, Replacement, ReplacementFault, RewrapError};
 pub use verify::{Fault, Finding, Place, Report, Seals, Trust, verify};
 pub use wire::Malformed;

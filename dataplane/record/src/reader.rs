@@ -91,6 +91,7 @@ impl<R: Read> Reader<R> {
         }
         let (envelope, links) = Links::start(source.bytes())?;
         let key = unlock.key(&envelope.wrapped_key)?;
+        envelope.check(Some(&key)).map_err(EnvelopeFault::from)?;
         let opener = Opener::new(key.cipher());
         Ok(Reader {
             source,

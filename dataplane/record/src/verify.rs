@@ -18,6 +18,7 @@ use crate::end::{End, EndFault};
 use crate::envelope::{Envelope, EnvelopeFault};
 use crate::key::{KeyError, Unlock};
 use crate::reader::{ChunkFault, Opener};
+use crate::rewrap::ReplacementFault;
 use crate::source::{Front, Item, Source};
 
 /// Findings beyond this many are counted as "more": a hostile input must not fill memory.
@@ -41,6 +42,17 @@ pub enum Place {
     Chunk(u64),
     /// The signed last chunk.
     End,
+}
+
+impl Trust<'_> {
+    /// Why a signature by `key` proves nothing in a recording that `beginner` has begun; `None` if it does.
+    fn refuses(&self, key: &[u8; 32], beginner: &[u8; 32]) -> Option<&'static str> {
+        match self {
+            Trust::Envelope => (key != beginner)
+                .then_some("it is signed by another key than the one that began the recording"),
+            Trust::Keys(keys) => (!keys.contains(key)).then_some("it is signed by a key that is not trusted"),
+        }
+    }
 }
 
 impl fmt::Display for Place {
@@ -77,6 +89,8 @@ pub enum Fault {
     Missing,
     /// The end is not by a data plane that is trusted.
     FalseEnd(String),
+    /// The key was wrapped anew by somebody who is not trusted.
+    FalseEnvelope(String),
     /// Sealed by the key's owner, yet not in the format: written by a faulty or later program.
     Contents(String),
     /// It is not of a version that this program reads.
@@ -113,7 +127,7 @@ impl fmt::Display for Finding {
                 f,
                 "{place} is missing: the recording was cut off or is still going on"
             ),
-            Fault::FalseEnd(why) => write!(f, "{place} is false: {why}"),
+            Fault::FalseEnd(why) | Fault::FalseEnvelope(why) => write!(f, "{place} is false: {why}"),
             Fault::Contents(why) => write!(f, "{place} is sealed but not in the format: {why}"),
             Fault::Version(why) => f.write_str(why),
         }
@@ -138,6 +152,8 @@ pub struct Report {
     pub session: Option<Ulid>,
     /// Start of the session, microseconds since 1970-01-01 UTC; 0 without an envelope.
     pub started_us: u64,
+    /// How often its key has been wrapped anew for other recipients.
+    pub generation: u32,
     /// Chunks of events that were examined.
     pub chunks: u64,
     /// The signed end, if there is a true one.
@@ -167,7 +183,7 @@ pub fn verify(input: impl Read, unlock: Option<Unlock<'_>>, trust: Trust<'_>) ->
     let mut judge = Judge::new(trust);
     match source.envelope()? {
         Front::Envelope => match Envelope::parse(source.bytes()) {
-            Ok(envelope) => judge.begin(&envelope, Hash::of(&[source.bytes()]), unlock),
+            Ok(envelope) => judge.begin(&envelope, unlock),
             Err(fault) => return Ok(judge.without_envelope(fault)),
         },
         Front::Torn => {
@@ -203,6 +219,8 @@ struct Judge<'a> {
     previous: Hash,
     /// The part before is known to be altered, so that its hash cannot fit.
     previous_altered: bool,
+    /// Nothing that the envelope says can be believed.
+    envelope_altered: bool,
     /// This chunk's hash did not fit the part before, and nothing has yet told which of the two is wrong.
     doubt: Option<u64>,
     /// Numbers that were skipped and may still come.
@@ -222,6 +240,7 @@ impl<'a> Judge<'a> {
             expected: 0,
             previous: Hash([0; 32]),
             previous_altered: false,
+            envelope_altered: false,
             doubt: None,
             gaps: Vec::new(),
             ended: false,
@@ -229,6 +248,7 @@ impl<'a> Judge<'a> {
             report: Report {
                 session: None,
                 started_us: 0,
+                generation: 0,
                 chunks: 0,
                 end: None,
                 seals: Seals::NoKey,
@@ -238,27 +258,49 @@ impl<'a> Judge<'a> {
         }
     }
 
-    fn begin(&mut self, envelope: &Envelope, hash: Hash, unlock: Option<Unlock<'_>>) {
+    fn begin(&mut self, envelope: &Envelope, unlock: Option<Unlock<'_>>) {
         self.session = envelope.session;
         self.signer = envelope.signer;
-        self.previous = hash;
+        self.previous = envelope.original();
         self.report.session = Some(envelope.session);
         self.report.started_us = envelope.started_us;
-        if let Some(unlock) = unlock {
-            match unlock.key(&envelope.wrapped_key) {
-                Ok(key) => {
-                    self.opener = Some(Opener::new(key.cipher()));
-                    self.report.seals = Seals::Checked;
+        self.report.generation = envelope.generation();
+        if let Some(fault) = envelope.check(None).err().map(|_| Fault::Altered) {
+            self.distrust_envelope(fault);
+        } else if let Some(replacement) = &envelope.replacement
+            && let Some(why) = self.trust.refuses(&replacement.by, &envelope.signer)
+        {
+            self.distrust_envelope(Fault::FalseEnvelope(format!(
+                "its key was wrapped anew, and {why}"
+            )));
+        }
+        let Some(unlock) = unlock else {
+            return;
+        };
+        match unlock.key(&envelope.wrapped_key) {
+            Ok(key) => {
+                if let Err(fault @ ReplacementFault::Code) = envelope.check(Some(&key)) {
+                    self.distrust_envelope(Fault::FalseEnvelope(fault.to_string()));
                 }
-                Err(err) => {
-                    if matches!(err, KeyError::Damaged(_)) {
-                        self.find(Place::Envelope, Fault::Altered);
-                        self.previous_altered = true;
-                    }
-                    self.report.seals = Seals::Locked(err);
+                self.opener = Some(Opener::new(key.cipher()));
+                self.report.seals = Seals::Checked;
+            }
+            Err(err) => {
+                if matches!(err, KeyError::Damaged(_)) {
+                    self.distrust_envelope(Fault::Altered);
                 }
+                self.report.seals = Seals::Locked(err);
             }
         }
+    }
+
+    /// What is found of the envelope first says enough.
+    fn distrust_envelope(&mut self, fault: Fault) {
+        if !self.envelope_altered {
+            self.find(Place::Envelope, fault);
+        }
+        self.envelope_altered = true;
+        self.previous_altered = true;
     }
 
     fn without_envelope(mut self, fault: EnvelopeFault) -> Report {
@@ -275,6 +317,10 @@ impl<'a> Judge<'a> {
             self.report.chunks += 1;
         }
         let hash = Hash::of(&[bytes]);
+        if self.envelope_altered && self.expected == 0 && head.number == 0 && head.previous == self.previous {
+            // The hash in a replaced envelope fits, so that the session in it is what was altered.
+            self.session = head.session;
+        }
         let here = (
             head.session == self.session,
             head.number == self.expected,
@@ -362,18 +408,9 @@ impl<'a> Judge<'a> {
                 return Some(false);
             }
         };
-        let trusted = match self.trust {
-            Trust::Envelope => end.signer == self.signer,
-            Trust::Keys(keys) => keys.contains(&end.signer),
-        };
-        if trusted {
-            self.report.end = Some(end);
-        } else {
-            let who = match self.trust {
-                Trust::Envelope => "it is signed by another key than the one that began the recording",
-                Trust::Keys(_) => "it is signed by a key that is not trusted",
-            };
-            self.find(Place::End, Fault::FalseEnd(who.to_owned()));
+        match self.trust.refuses(&end.signer, &self.signer) {
+            None => self.report.end = Some(end),
+            Some(why) => self.find(Place::End, Fault::FalseEnd(why.to_owned())),
         }
         Some(true)
     }

@@ -1,22 +1,30 @@
-//! The worked example of `FORMAT.md`: what the specification shows is what this version writes and reads.
+//! The worked examples of `FORMAT.md`: what the specification shows is what this version writes and reads.
 
 use std::time::Duration;
 
-use weir_record::{Event, Identities, Reader, Status, Trust, Unlock, verify};
+use weir_record::{Envelope, Event, Identities, KeyError, ReadError, Reader, Status, Trust, Unlock, verify};
 
 use crate::sample::{Sample, Scribe};
 
 const SPECIFICATION: &str = include_str!("../../FORMAT.md");
-/// A recording of version 1 as the first release wrote it. Never regenerate it: later versions must read this file.
-const EXAMPLE: &[u8] = include_bytes!("../data/example-v1.weir");
-const WRAPPED_KEY_AT: usize = 76;
+/// A recording of each version as the first release with it wrote it. Never regenerate one: later versions must read these
+/// files.
+const EXAMPLES: [(u8, &[u8]); 2] = [
+    (1, include_bytes!("../data/example-v1.weir")),
+    (2, include_bytes!("../data/example-v2.weir")),
+];
 
-fn identity() -> Identities {
-    let line = SPECIFICATION
-        .lines()
-        .find(|line| line.trim().starts_with("AGE-SECRET-KEY-1"))
-        .unwrap();
-    Identities::parse(line).unwrap()
+/// Of each version, the identity that the specification gives for it.
+fn identities() -> Vec<Identities> {
+    let lines = SPECIFICATION.lines();
+    lines
+        .filter(|line| line.starts_with("AGE-SECRET-KEY-1"))
+        .map(|line| Identities::parse(line).unwrap())
+        .collect()
+}
+
+fn envelope(example: &[u8]) -> Envelope {
+    Envelope::parse_start(example).unwrap()
 }
 
 fn write(wrapped_key: &[u8]) -> Sample {
@@ -28,20 +36,23 @@ fn write(wrapped_key: &[u8]) -> Sample {
     scribe.end(Status::Complete, Some(Duration::from_micros(28_000)))
 }
 
-fn wrapped_key() -> &'static [u8] {
-    let len = u32::from_le_bytes(EXAMPLE[WRAPPED_KEY_AT - 4..WRAPPED_KEY_AT].try_into().unwrap());
-    &EXAMPLE[WRAPPED_KEY_AT..WRAPPED_KEY_AT + usize::try_from(len).unwrap()]
-}
-
-#[test]
-fn the_example_is_what_the_specification_shows() {
-    let shown: Vec<u8> = SPECIFICATION
-        .lines()
-        .filter_map(|line| line.split_once("  ").filter(|(offset, _)| is_offset(offset)))
-        .flat_map(|(_, rest)| rest.split("  ").next().unwrap_or_default().split(' '))
-        .map(|byte| u8::from_str_radix(byte, 16).unwrap())
-        .collect();
-    assert_eq!(shown, EXAMPLE);
+/// The bytes of each block of hexadecimal lines.
+fn shown() -> Vec<Vec<u8>> {
+    let mut blocks: Vec<Vec<u8>> = Vec::new();
+    for line in SPECIFICATION.lines() {
+        let Some((offset, rest)) = line.split_once("  ").filter(|(offset, _)| is_offset(offset)) else {
+            continue;
+        };
+        let offset = usize::from_str_radix(offset, 16).unwrap();
+        if offset == 0 {
+            blocks.push(Vec::new());
+        }
+        let block = blocks.last_mut().unwrap();
+        assert_eq!(block.len(), offset);
+        let bytes = rest.split("  ").next().unwrap_or_default().split(' ');
+        block.extend(bytes.map(|byte| u8::from_str_radix(byte, 16).unwrap()));
+    }
+    blocks
 }
 
 fn is_offset(text: &str) -> bool {
@@ -49,21 +60,44 @@ fn is_offset(text: &str) -> bool {
 }
 
 #[test]
-fn the_example_is_what_is_written_today() {
-    assert_eq!(write(wrapped_key()).bytes, EXAMPLE);
+fn the_examples_are_what_the_specification_shows() {
+    let [(_, first), (_, second)] = EXAMPLES;
+    let shown = shown();
+    assert_eq!(shown.len(), EXAMPLES.len());
+    assert_eq!(shown[0], first);
+    assert_eq!(shown[1], second[..envelope(second).len()]);
+    // "Behind it follow the bytes from 016b on above, unchanged."
+    assert_eq!(second[envelope(second).len()..], first[0x16b..]);
 }
 
 #[test]
-fn the_example_opens_with_the_identity_of_the_specification() {
-    let identities = identity();
-    let unlock = Unlock::Identities(&identities);
-    let report = verify(EXAMPLE, Some(unlock), Trust::Envelope).unwrap();
-    assert!(report.is_intact(), "{:?}", report.findings);
-    let mut reader = Reader::open(EXAMPLE, unlock).unwrap();
-    let mut seen = Vec::new();
-    while let Some(entry) = reader.next_entry().unwrap() {
-        seen.push(format!("{:?} {}", entry.at, entry.event.kind().0));
+fn the_example_of_version_1_is_what_is_written_today() {
+    let [(_, first), _] = EXAMPLES;
+    assert_eq!(write(&envelope(first).wrapped_key).bytes, first);
+}
+
+#[test]
+fn every_version_is_read() {
+    for (at, (version, example)) in EXAMPLES.into_iter().enumerate() {
+        assert_eq!(example[7], version);
+        for (whose, identities) in identities().iter().enumerate() {
+            let unlock = Unlock::Identities(identities);
+            let opened = Reader::open(example, unlock);
+            if whose != at {
+                assert!(matches!(opened, Err(ReadError::Key(KeyError::NotForUs))));
+                continue;
+            }
+            let mut reader = opened.unwrap();
+            let mut seen = Vec::new();
+            while let Some(entry) = reader.next_entry().unwrap() {
+                seen.push(format!("{:?} {}", entry.at, entry.event.kind().0));
+            }
+            assert_eq!(seen, ["0ns 1", "1ms 8", "26ms 2", "27ms 10"]);
+            assert_eq!(reader.end().unwrap().duration, Some(Duration::from_millis(28)));
+            for unlock in [None, Some(unlock)] {
+                let report = verify(example, unlock, Trust::Envelope).unwrap();
+                assert!(report.is_intact(), "{:?}", report.findings);
+            }
+        }
     }
-    assert_eq!(seen, ["0ns 1", "1ms 8", "26ms 2", "27ms 10"]);
-    assert_eq!(reader.end().unwrap().duration, Some(Duration::from_millis(28)));
 }

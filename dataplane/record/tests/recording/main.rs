@@ -3,4 +3,5 @@
 mod example;
 mod export;
 mod mutation;
+mod rewrap;
 mod sample;

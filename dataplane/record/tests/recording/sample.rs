@@ -6,7 +6,8 @@ use std::time::Duration;
 use ulid::Ulid;
 use weir_crypto::sign::PrivateKey;
 use weir_record::{
-    Chain, Event, EventBuffer, Fields, Opening, Packer, SessionKey, SessionMeta, Signer, Status,
+    Chain, Draft, Event, EventBuffer, Fields, Identities, Opening, Packer, Recipients, SessionKey,
+    SessionMeta, Signer, Status,
 };
 
 pub(crate) struct Sample {
@@ -130,4 +131,44 @@ pub(crate) fn sample(seed: u8) -> Sample {
     scribe.event(5_000_000, 0, &Event::ExitStatus(0));
     scribe.event(5_000_100, 0, &Event::Closed);
     scribe.end(Status::Complete, Some(Duration::from_micros(5_000_200)))
+}
+
+/// A recipient whom nobody is.
+pub(crate) fn stranger() -> Recipients {
+    Recipients::parse(&[Identities::generate().1]).unwrap()
+}
+
+impl Sample {
+    pub(crate) fn envelope(&self) -> &[u8] {
+        &self.bytes[self.parts[0].clone()]
+    }
+
+    /// The same chunks behind another envelope.
+    pub(crate) fn behind(&self, envelope: &[u8]) -> Sample {
+        let chunks = &self.bytes[self.parts[0].end..];
+        let moved = |at: usize| at - self.parts[0].end + envelope.len();
+        let parts = self.parts[1..]
+            .iter()
+            .map(|part| moved(part.start)..moved(part.end));
+        Sample {
+            bytes: [envelope, chunks].concat(),
+            parts: std::iter::once(0..envelope.len()).chain(parts).collect(),
+            key: self.key.clone(),
+            signer: self.signer.clone(),
+            session: self.session,
+        }
+    }
+
+    /// As it is when its key has been wrapped to `recipients`, by the data plane itself.
+    pub(crate) fn rewrapped(&self, recipients: &Recipients) -> Sample {
+        let draft = Draft::new(self.envelope(), &self.key, recipients).unwrap();
+        self.behind(&draft.sign(&self.signer).unwrap())
+    }
+}
+
+/// A recording of each version, the second wrapped anew twice.
+pub(crate) fn of_each_version(seed: u8) -> [Sample; 2] {
+    let sample = sample(seed);
+    let again = sample.rewrapped(&stranger()).rewrapped(&stranger());
+    [sample, again]
 }
