@@ -8,8 +8,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use object_store::{MultipartUpload, ObjectStoreExt, PutPayload};
+use object_store::{MultipartUpload, ObjectStoreExt, PutPayload, path::Path};
 use tokio::sync::OwnedSemaphorePermit;
+use weir_objects::Objects;
+use weir_record::{Envelope, MAX_ENVELOPE_LEN};
 
 use super::parts::Parts;
 use super::{Shelf, Upload};
@@ -32,6 +34,11 @@ pub(super) async fn put(shelf: &Shelf, upload: &Upload) -> Result<u64, PutError>
     if upload.recovered_us.is_some() || upload.failures > 0 {
         shelf.store.clear_leftovers(&object);
     }
+    if upload.recovered_us.is_some()
+        && let Some(len) = rewrapped(shelf, upload, &object).await?
+    {
+        return Ok(len);
+    }
     let mut parts = Parts::begin(&shelf.dir, &shelf.sides, upload)?;
     let room = room(shelf, &parts).await;
     let first = parts.next()?;
@@ -52,6 +59,24 @@ pub(super) async fn put(shelf: &Shelf, upload: &Upload) -> Result<u64, PutError>
         drop(multipart.abort().await);
     }
     result
+}
+
+/// The length of what the store has already, if that is the recording behind a newer envelope: an earlier process had
+/// stored it and did not live to say so, and to put the first envelope back would give it back to old recipients.
+async fn rewrapped(shelf: &Shelf, upload: &Upload, object: &Path) -> Result<Option<u64>, PutError> {
+    let store = shelf.store.store();
+    let len = match store.head(object).await {
+        Ok(found) => found.size,
+        Err(error) if Objects::is_missing(&error) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    if len == 0 {
+        return Ok(None);
+    }
+    let start = store.get_range(object, 0..len.min(MAX_ENVELOPE_LEN as u64)).await?;
+    let envelope = Envelope::parse_start(&start).ok();
+    let is_newer = envelope.is_some_and(|found| found.generation() > 0 && found.session == upload.session);
+    Ok(is_newer.then_some(len))
 }
 
 /// Sends the parts, as many at a time as there is room for.

@@ -9,7 +9,9 @@ use object_store::memory::InMemory;
 use weir_crypto::sign::PrivateKey;
 use weir_objects::StoreConfig;
 use weir_record::export::text;
-use weir_record::{ChunkHead, Event, EventKind, Identities, Kind, Reader, Stream, Trust, Unlock, verify};
+use weir_record::{
+    ChunkHead, Draft, Envelope, Event, EventKind, Identities, Kind, Reader, Stream, Trust, Unlock, verify,
+};
 
 use super::*;
 use crate::spool::faults;
@@ -888,6 +890,46 @@ fn what_the_store_did_not_take_before_shutdown_comes_with_the_next_start() {
     second.recorder.shutdown();
 }
 
+/// Killed between store and spool, and its key wrapped anew since: the first envelope must not come back.
+fn a_recording_that_was_stored_and_wrapped_anew_stays_as_it_is() {
+    let root = tempfile::tempdir().unwrap();
+    let first = world(root.path(), &Options::default());
+    std::fs::write(first.store.join("2023"), b"").unwrap();
+    let mut session = first.begin(1, 0);
+    session.data(at(1), 0, Stream::Output, b"once").unwrap();
+    session.finish(Status::Complete);
+    first.recorder.shutdown();
+    std::fs::remove_file(first.store.join("2023")).unwrap();
+
+    // What the killed process has put into the store, by way of a copy of its spool.
+    let copy = tempfile::tempdir().unwrap();
+    std::fs::create_dir(copy.path().join("spool")).unwrap();
+    for entry in std::fs::read_dir(root.path().join("spool")).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), copy.path().join("spool").join(entry.file_name())).unwrap();
+    }
+    let earlier = world(copy.path(), &Options::default());
+    let stored = earlier.next_finished();
+    earlier.recorder.shutdown();
+    let bytes = std::fs::read(earlier.store.join(&stored.object)).unwrap();
+    let envelope = Envelope::parse_start(&bytes).unwrap();
+    let (old, chunks) = bytes.split_at(envelope.len());
+    let key = first.identities.unwrap(&envelope.wrapped_key).unwrap();
+    let draft = Draft::new(old, &key, &first.recipients).unwrap();
+    let signer = Signer::new(PrivateKey::ed25519_from_seed(&[1; 32])).unwrap();
+    let rewrapped = [&draft.sign(&signer).unwrap(), chunks].concat();
+    let object = first.store.join(&stored.object);
+    std::fs::create_dir_all(object.parent().unwrap()).unwrap();
+    std::fs::write(&object, &rewrapped).unwrap();
+
+    let second = world(root.path(), &Options::default());
+    let finished = second.next_finished();
+    assert!(finished.recovered);
+    assert_eq!(second.output(&finished), b"once");
+    second.recorder.shutdown();
+    assert!(std::fs::read(&object).unwrap() == rewrapped);
+}
+
 fn the_spool_keeps_a_recording_until_the_store_is_synced() {
     let root = tempfile::tempdir().unwrap();
     let (sender, finished) = mpsc::channel();
@@ -1231,6 +1273,7 @@ by_each_io!(
     a_failed_sync_is_not_believed_when_the_next_succeeds,
     a_store_that_is_away_is_tried_again_and_the_spool_waits_for_it,
     what_the_store_did_not_take_before_shutdown_comes_with_the_next_start,
+    a_recording_that_was_stored_and_wrapped_anew_stays_as_it_is,
     the_spool_keeps_a_recording_until_the_store_is_synced,
     any_object_store_will_do,
     a_killed_process_keeps_all_from_before_its_last_completed_sync,
