@@ -36,6 +36,7 @@ mod pacing_small;
 mod pacing_sources;
 mod pacing_untuned;
 mod policy;
+mod recording_keys;
 mod recordings;
 mod restart;
 mod rsync;

@@ -25,6 +25,7 @@
 pub mod authority;
 pub mod foreign;
 pub mod load;
+pub mod memory;
 pub mod peer;
 pub mod process;
 pub mod s3;

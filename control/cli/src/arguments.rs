@@ -310,6 +310,9 @@ pub(crate) enum Recordings {
         /// Overwrite an existing file
         #[arg(long, requires = "out")]
         force: bool,
+        /// File with the age identity of a recipient, where Weir is none; it is read here and not handed on
+        #[arg(long, value_name = "FILE")]
+        identity: Option<PathBuf>,
     },
     /// Hold a recording: it is not deleted, however old it gets
     Hold {
@@ -328,9 +331,41 @@ pub(crate) enum Recordings {
     Verify {
         /// Id of the session
         id: String,
+        /// File with the age identity of a recipient, to check the contents, too, where Weir is none
+        #[arg(long, value_name = "FILE")]
+        identity: Option<PathBuf>,
         /// Print JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Wrap the keys of stored recordings to the present recipients; what was recorded stays as it is
+    Rewrap {
+        /// Ids of the sessions
+        #[arg(required_unless_present = "all")]
+        ids: Vec<String>,
+        /// All recordings
+        #[arg(long, conflicts_with = "ids")]
+        all: bool,
+        /// File with the age identity of a recipient, where Weir is none; it is read here and not handed on
+        #[arg(long, value_name = "FILE")]
+        identity: Option<PathBuf>,
+    },
+    /// The age identities with which Weir itself opens recordings
+    #[command(subcommand)]
+    Identity(Identity),
+}
+
+/// The age identities with which Weir itself opens recordings.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Identity {
+    /// List them, the oldest first
+    Ls(Listing),
+    /// Make a new one, to which recordings are wrapped from now on, and print its public key
+    New,
+    /// Forget one that no recording needs any more
+    Retire {
+        /// Its public key, age1…
+        public_key: String,
     },
 }
 
@@ -374,6 +409,9 @@ pub(crate) struct Play {
     /// Shorten pauses to this
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(crate) idle_limit: Option<Duration>,
+    /// File with the age identity of a recipient, where Weir is none; it is read here and not handed on
+    #[arg(long, value_name = "FILE")]
+    pub(crate) identity: Option<PathBuf>,
     /// Play this channel of a session that has several [default: the first terminal, else all]
     #[arg(long, value_name = "N")]
     pub(crate) channel: Option<u32>,
@@ -466,6 +504,8 @@ mod tests {
             "weir nodes tune n --forget --no-penalties",
             "weir nodes tune --forget",
             "weir recordings hold X",
+            "weir recordings rewrap",
+            "weir recordings rewrap ID --all",
         ] {
             let error = Arguments::try_parse_from(line.split(' ')).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line}");

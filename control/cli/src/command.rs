@@ -5,6 +5,7 @@ pub(crate) mod ca;
 pub(crate) mod nodes;
 pub(crate) mod play;
 pub(crate) mod recordings;
+pub(crate) mod rewrap;
 pub(crate) mod roles;
 pub(crate) mod sessions;
 pub(crate) mod status;

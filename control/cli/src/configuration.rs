@@ -82,6 +82,7 @@ pub(crate) struct Recording {
     #[serde(rename = "exec_output_limit", deserialize_with = "bytes")]
     pub(crate) exec_output_limit_bytes: u64,
     pub(crate) recipients: Vec<String>,
+    pub(crate) own_identity: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -154,6 +155,7 @@ impl Default for Recording {
             flush_interval: Duration::from_millis(250),
             exec_output_limit_bytes: 64 << 20,
             recipients: Vec::new(),
+            own_identity: true,
         }
     }
 }

@@ -181,11 +181,11 @@ async fn once(world: &World, command: &str) -> anyhow::Result<Done> {
 fn review(data: &Path, done: &Done) -> anyhow::Result<()> {
     say(&format!("recorded as {}; the recording says:", done.id));
     let mut out = crate::output::stdout();
-    recordings::write_as(data, done.id.clone(), Format::Text, None, true, &mut out)?;
+    recordings::write_as(data, done.id.clone(), None, Format::Text, None, true, &mut out)?;
     out.flush()?;
     drop(out);
     say("is it as it was written?");
-    recordings::judge(data, done.id.clone(), false)?;
+    recordings::judge(data, done.id.clone(), None, false)?;
     Ok(())
 }
 

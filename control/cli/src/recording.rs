@@ -8,8 +8,8 @@ use tokio::runtime::Runtime;
 use tonic::Streaming;
 use weir_api::admin::read_recording_reply::Part;
 use weir_api::admin::{ReadRecordingReply, ReadRecordingRequest, RecordingHeader};
-use weir_record::SessionKey;
-use zeroize::Zeroize;
+use weir_record::{Identities, SessionKey, Unlock};
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::client::connect;
 use crate::failure::{refusal, sentence};
@@ -34,13 +34,42 @@ pub(crate) struct Header {
     pub(crate) size_bytes: u64,
 }
 
+/// What opens a recording.
+pub(crate) enum Opener {
+    /// Weir has unwrapped the key.
+    Key(SessionKey),
+    /// The caller's own identities do, in this process.
+    Identities(Identities),
+}
+
+impl Opener {
+    pub(crate) fn unlock(&self) -> Unlock<'_> {
+        match self {
+            Opener::Key(key) => Unlock::Key(key),
+            Opener::Identities(identities) => Unlock::Identities(identities),
+        }
+    }
+}
+
 impl Header {
-    /// The session key, where Weir has it.
-    pub(crate) fn key(&self) -> anyhow::Result<SessionKey> {
+    /// The identities in the file, if one is named; else what Weir has.
+    pub(crate) fn opener(&self, identity: Option<&Path>) -> anyhow::Result<Opener> {
+        if let Some(file) = identity {
+            return read_identities(file).map(Opener::Identities);
+        }
         self.key
             .clone()
+            .map(Opener::Key)
             .map_err(|why| anyhow::anyhow!("the recording cannot be opened: {why}"))
     }
+}
+
+/// Reads an age identity file.
+pub(crate) fn read_identities(path: &Path) -> anyhow::Result<Identities> {
+    let text = std::fs::read_to_string(path)
+        .map(Zeroizing::new)
+        .with_context(|| format!("the identity file {} cannot be read", path.display()))?;
+    Identities::parse(&text).with_context(|| format!("{} opens nothing", path.display()))
 }
 
 impl Recording {

@@ -115,6 +115,7 @@ fn control_config(
         recording_contact: Some(configuration.recording.contact.clone()),
         max_user_ttl_seconds: Some(configuration.max_user_ttl.as_secs()),
         extra_recording_recipients: configuration.recording.recipients.clone(),
+        external_recipients_only: !configuration.recording.own_identity,
         recordings: Some(Objects::open(store)?),
         retention: configuration.recording.retention,
         ..ControlConfig::default()

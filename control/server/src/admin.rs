@@ -4,6 +4,7 @@
 
 mod authorities;
 mod holds;
+mod keys;
 mod nodes;
 mod pacing;
 mod records;
@@ -23,12 +24,14 @@ use tonic::transport::server::UdsConnectInfo;
 use tonic::{Request, Response, Status};
 use weir_api::admin::admin_server::{Admin, AdminServer};
 use weir_api::admin::{
-    AddNodeRequest, AddUserRequest, ExportCaReply, ExportCaRequest, GetRoleRequest, HoldRecordingRequest,
-    ListAuditEventsReply, ListAuditEventsRequest, ListNodesReply, ListNodesRequest, ListPacingReply,
-    ListPacingRequest, ListRolesReply, ListRolesRequest, ListSessionsReply, ListSessionsRequest,
-    ListUsersReply, ListUsersRequest, NodeEntry, PutRoleRequest, ReadRecordingReply, ReadRecordingRequest,
-    ReleaseRecordingRequest, RemoveNodeReply, RemoveNodeRequest, RemoveRoleReply, RemoveRoleRequest,
-    RemoveUserReply, RemoveUserRequest, RoleEntry, SignHostReply, SignHostRequest, SignUserReply,
+    AddIdentityRequest, AddNodeRequest, AddUserRequest, ExportCaReply, ExportCaRequest, GetEnvelopeReply,
+    GetEnvelopeRequest, GetRoleRequest, HoldRecordingRequest, IdentityEntry, ListAuditEventsReply,
+    ListAuditEventsRequest, ListIdentitiesReply, ListIdentitiesRequest, ListNodesReply, ListNodesRequest,
+    ListPacingReply, ListPacingRequest, ListRolesReply, ListRolesRequest, ListSessionsReply,
+    ListSessionsRequest, ListUsersReply, ListUsersRequest, NodeEntry, PutRoleRequest, ReadRecordingReply,
+    ReadRecordingRequest, ReleaseRecordingRequest, RemoveNodeReply, RemoveNodeRequest, RemoveRoleReply,
+    RemoveRoleRequest, RemoveUserReply, RemoveUserRequest, RetireIdentityReply, RetireIdentityRequest,
+    RewrapRecordingReply, RewrapRecordingRequest, RoleEntry, SignHostReply, SignHostRequest, SignUserReply,
     SignUserRequest, StatusReply, StatusRequest, TuneNodeRequest, UserEntry,
 };
 use weir_api::dataplane::SessionRecord;
@@ -232,12 +235,58 @@ impl Admin for Service {
             .map(Response::new)
     }
 
+    type RewrapRecordingStream = BoxStream<'static, Result<RewrapRecordingReply, Status>>;
+
+    async fn rewrap_recording(
+        &self,
+        request: Request<RewrapRecordingRequest>,
+    ) -> Result<Response<Self::RewrapRecordingStream>, Status> {
+        let caller = Caller::of(&request);
+        keys::rewrap(Arc::clone(&self.shared), caller, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
     async fn release_recording(
         &self,
         request: Request<ReleaseRecordingRequest>,
     ) -> Result<Response<SessionRecord>, Status> {
         let caller = Caller::of(&request);
         holds::release(&self.shared, caller, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn get_envelope(
+        &self,
+        request: Request<GetEnvelopeRequest>,
+    ) -> Result<Response<GetEnvelopeReply>, Status> {
+        keys::envelope(&self.shared, &request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn list_identities(
+        &self,
+        _: Request<ListIdentitiesRequest>,
+    ) -> Result<Response<ListIdentitiesReply>, Status> {
+        Ok(Response::new(keys::identities(&self.shared)))
+    }
+
+    async fn add_identity(
+        &self,
+        request: Request<AddIdentityRequest>,
+    ) -> Result<Response<IdentityEntry>, Status> {
+        let caller = Caller::of(&request);
+        keys::add_identity(&self.shared, caller).await.map(Response::new)
+    }
+
+    async fn retire_identity(
+        &self,
+        request: Request<RetireIdentityRequest>,
+    ) -> Result<Response<RetireIdentityReply>, Status> {
+        let caller = Caller::of(&request);
+        keys::retire_identity(&self.shared, caller, &request.into_inner())
             .await
             .map(Response::new)
     }

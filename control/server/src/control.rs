@@ -14,6 +14,7 @@ use weir_api::dataplane::{
     UpstreamCertificateRequest,
 };
 use weir_api::{BoxFuture, ControlError, ControlPlane, Inspect, LookAtStore};
+use weir_ca::KeyEncryptionKey;
 use weir_crypto::sign::PrivateKey;
 use weir_objects::Objects;
 use weir_policy::RecordingMode;
@@ -66,6 +67,8 @@ pub struct ControlConfig {
     pub recording_contact: Option<String>,
     /// age recipients of recordings besides the control plane's own.
     pub extra_recording_recipients: Vec<String>,
+    /// Recordings are wrapped to those alone, and the control plane cannot open them.
+    pub external_recipients_only: bool,
     /// Where recordings are. `None`: in the data directory, see [`Control::recordings_dir`].
     pub recordings: Option<Objects>,
     /// How long after its session's start a recording is kept, unless it is held. `None`: for ever.
@@ -96,6 +99,12 @@ pub(crate) struct Shared {
     pub(crate) journal: Journal,
     pub(crate) recordings: Recordings,
     pub(crate) retention: Retention,
+    /// Held while a recording's key is wrapped anew, or an identity is retired: one at a time, in one buffer, and none with
+    /// an identity that is about to go.
+    pub(crate) rewrapping: tokio::sync::Mutex<()>,
+    pub(crate) external_recipients_only: bool,
+    /// For identities that are made while it runs.
+    pub(crate) key_encryption_key: KeyEncryptionKey,
     /// Data planes that accept connections.
     pub(crate) data_planes: Mutex<Vec<DataPlane>>,
     /// Whom to ask how the embedded data plane paces its handshakes.

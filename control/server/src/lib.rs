@@ -20,6 +20,7 @@ mod recordings;
 mod recovery;
 mod replay;
 mod retention;
+mod rewrap;
 mod socket;
 mod start;
 mod state;

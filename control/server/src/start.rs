@@ -25,12 +25,13 @@ use crate::error::OpenError;
 use crate::issuance::{Issuer, PROOF_CAPACITY, Proofs, UPSTREAM_EVENT, remember};
 use crate::journal::{Journal, store_all};
 use crate::proof_file::ProofFile;
-use crate::recordings::Recordings;
+use crate::recordings::{OwnIdentity, Recordings};
 use crate::replay::ProofMemory;
 use crate::retention::Retention;
 use crate::state::{ChangeError, State};
 
-/// Name of the age identity that opens recordings.
+/// Name of the first age identity that opens recordings. Later ones have a ULID behind it, so that names are in the order
+/// in which they were made.
 const RECORDINGS: &str = "recordings";
 
 /// What is opened, and where.
@@ -49,7 +50,7 @@ impl Plan {
             Some(store) => store.clone(),
             None => Objects::open(&StoreConfig::directory(data_dir.recordings()))?,
         };
-        if !config.extra_recording_recipients.is_empty() {
+        if config.external_recipients_only || !config.extra_recording_recipients.is_empty() {
             Recipients::parse(&config.extra_recording_recipients)
                 .map_err(|problem| OpenError::Configuration(format!("recording recipients: {problem}")))?;
         }
@@ -114,6 +115,9 @@ impl Plan {
                 self.config.retention,
                 self.config.retention_clock.unwrap_or(now_us),
             ),
+            rewrapping: tokio::sync::Mutex::default(),
+            external_recipients_only: self.config.external_recipients_only,
+            key_encryption_key: key,
             data_planes: Mutex::default(),
             inspect: ArcSwapOption::empty(),
             look_at_store: ArcSwapOption::empty(),
@@ -128,7 +132,7 @@ impl Plan {
     async fn settle(&self, state: &Arc<State>) -> Result<(), OpenError> {
         let wanted = {
             let directory = state.directory().await;
-            let own = identity(&directory, RECORDINGS)?.public.clone();
+            let own = newest_identity(&directory)?;
             let config = &self.config;
             let settings = directory.settings.clone();
             Settings {
@@ -142,7 +146,7 @@ impl Plan {
                 max_user_ttl_seconds: config
                     .max_user_ttl_seconds
                     .unwrap_or(settings.max_user_ttl_seconds),
-                recording_recipients: [vec![own], config.extra_recording_recipients.clone()].concat(),
+                recording_recipients: recipients(own, config),
                 recording_mode: config.recording_mode.unwrap_or(settings.recording_mode),
                 recording_contact: config
                     .recording_contact
@@ -171,13 +175,19 @@ impl Plan {
     }
 }
 
+/// To whom the keys of recordings are wrapped.
+fn recipients(own: String, config: &ControlConfig) -> Vec<String> {
+    let own = (!config.external_recipients_only).then_some(own);
+    own.into_iter()
+        .chain(config.extra_recording_recipients.iter().cloned())
+        .collect()
+}
+
 /// What a new installation begins with.
 fn founding(key: &KeyEncryptionKey) -> Vec<Change> {
     let mut changes = Authorities::make(key);
 
-    let (private, public) = Identities::generate();
-    let sealed = key.seal(RECORDINGS, private.as_bytes(), &mut SystemRandom);
-    changes.push(put_identity(RECORDINGS, &Identity { public, sealed }));
+    changes.push(make_identity(RECORDINGS, key).0);
 
     let private = PrivateKey::generate_ed25519();
     let seed = private.ed25519_seed().expect("an ed25519 key has a seed");
@@ -205,17 +215,61 @@ fn identity<'d>(directory: &'d Directory, name: &str) -> Result<&'d Identity, Op
     })
 }
 
-fn recording_identities(directory: &Directory, key: &KeyEncryptionKey) -> Result<Identities, OpenError> {
+/// A new age identity to open recordings with, and its public key.
+pub(crate) fn make_identity(name: &str, key: &KeyEncryptionKey) -> (Change, String) {
+    let (private, public) = Identities::generate();
+    let sealed = key.seal(name, private.as_bytes(), &mut SystemRandom);
+    let identity = Identity {
+        public: public.clone(),
+        sealed,
+    };
+    (put_identity(name, &identity), public)
+}
+
+/// The name of an identity that is made now.
+pub(crate) fn identity_name() -> String {
+    format!("{RECORDINGS}-{}", ulid::Ulid::generate())
+}
+
+fn sealed_identities(directory: &Directory) -> impl DoubleEndedIterator<Item = (&String, &Identity)> {
+    directory
+        .identities
+        .iter()
+        .filter(|(name, _)| name.starts_with(RECORDINGS))
+}
+
+fn newest_identity(directory: &Directory) -> Result<String, OpenError> {
+    match sealed_identities(directory).next_back() {
+        Some((_, newest)) => Ok(newest.public.clone()),
+        None => identity(directory, RECORDINGS).map(|first| first.public.clone()),
+    }
+}
+
+/// Oldest first.
+pub(crate) fn recording_identities(
+    directory: &Directory,
+    key: &KeyEncryptionKey,
+) -> Result<Vec<OwnIdentity>, OpenError> {
+    sealed_identities(directory)
+        .map(|(name, identity)| open_identity(name, identity, key))
+        .collect()
+}
+
+fn open_identity(name: &str, identity: &Identity, key: &KeyEncryptionKey) -> Result<OwnIdentity, OpenError> {
     let damaged = |problem: String| OpenError::Damaged {
         what: "identity of recordings".to_owned(),
         problem,
     };
-    let sealed = &identity(directory, RECORDINGS)?.sealed;
     let secret = key
-        .open(RECORDINGS, sealed)
+        .open(name, &identity.sealed)
         .map_err(|error| OpenError::sealed("identity of recordings", &error))?;
     let text = std::str::from_utf8(&secret).map_err(|error| damaged(error.to_string()))?;
-    Identities::parse(text).map_err(|error| damaged(error.to_string()))
+    let identities = Identities::parse(text).map_err(|error| damaged(error.to_string()))?;
+    Ok(OwnIdentity {
+        name: name.to_owned(),
+        public: identity.public.clone(),
+        identities,
+    })
 }
 
 fn embedded_key(directory: &Directory, key: &KeyEncryptionKey) -> Result<PrivateKey, OpenError> {

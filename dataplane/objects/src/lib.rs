@@ -73,6 +73,8 @@ const CREDENTIAL_VARIABLES: [(&str, AmazonS3ConfigKey); 11] = [
 #[derive(Clone)]
 pub struct Objects {
     store: Arc<dyn ObjectStore>,
+    /// The same, where a put that has returned is durable.
+    durable: Arc<dyn ObjectStore>,
     config: Arc<StoreConfig>,
     directory: Option<Arc<Directory>>,
 }
@@ -111,7 +113,8 @@ impl Objects {
         config: &StoreConfig,
         environment: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, OpenError> {
-        let (store, directory): (Arc<dyn ObjectStore>, _) = match &config.place {
+        let (store, durable, directory): (Arc<dyn ObjectStore>, Arc<dyn ObjectStore>, _) = match &config.place
+        {
             Place::Directory(path) => {
                 let failed = |source| OpenError::Directory {
                     path: path.clone(),
@@ -120,18 +123,21 @@ impl Objects {
                 let directory = Directory::open(path).map_err(failed)?;
                 let store = LocalFileSystem::new_with_prefix(path)
                     .map_err(|error| failed(io::Error::other(error)))?;
-                (Arc::new(store), Some(Arc::new(directory)))
+                let durable = store.clone().with_fsync(true);
+                (Arc::new(store), Arc::new(durable), Some(Arc::new(directory)))
             }
             Place::S3 { bucket, prefix } => {
                 let s3 = s3(bucket, &config.s3, environment).map_err(|problem| OpenError::S3 {
                     place: config.place.clone(),
                     problem,
                 })?;
-                (Arc::new(PrefixStore::new(s3, prefix.clone())), None)
+                let store = Arc::new(PrefixStore::new(s3, prefix.clone()));
+                (store.clone(), store, None)
             }
         };
         Ok(Objects {
             store,
+            durable,
             config: Arc::new(config.clone()),
             directory,
         })
@@ -145,6 +151,7 @@ impl Objects {
             s3: S3Settings::default(),
         };
         Objects {
+            durable: Arc::clone(&store),
             store,
             config: Arc::new(config),
             directory: None,
@@ -155,6 +162,13 @@ impl Objects {
     #[must_use]
     pub fn store(&self) -> &Arc<dyn ObjectStore> {
         &self.store
+    }
+
+    /// The store for what takes the place of an object: a power failure finds the one or the other, whole. For many
+    /// new objects [`store`](Objects::store) and one [`sync`](Objects::sync) are cheaper.
+    #[must_use]
+    pub fn durable(&self) -> &Arc<dyn ObjectStore> {
+        &self.durable
     }
 
     /// Where it is.

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
-use weir_record::{Entry, Event, Reader, Stream, Unlock};
+use weir_record::{Entry, Event, Reader, Stream};
 
 use crate::arguments::Play;
 use crate::client::converse;
@@ -17,7 +17,8 @@ use crate::recording::Recording;
 pub(crate) fn run(data: &Path, play: Play) -> anyhow::Result<()> {
     let watched = io::stdout().is_terminal();
     let (header, recording) = Recording::open(data, play.id.clone(), "loading")?;
-    let mut reader = Reader::open(recording, Unlock::Key(&header.key()?))?;
+    let opener = header.opener(play.identity.as_deref())?;
+    let mut reader = Reader::open(recording, opener.unlock())?;
     let mut tracks = Tracks::default();
     // What was recorded before a fault is as good as ever: it is played, and the fault told after it.
     let ended = loop {

@@ -1,4 +1,4 @@
-//! `weir recordings`: list, export, verify, hold.
+//! `weir recordings`: list, export, verify, hold; `rewrap.rs` has who can open them.
 
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::Path;
@@ -6,15 +6,15 @@ use std::path::Path;
 use serde::Serialize;
 use weir_api::admin::{HoldRecordingRequest, ReleaseRecordingRequest};
 use weir_record::export::{self, ExportError};
-use weir_record::{Reader, Report, Seals, Trust, Unlock, verify};
+use weir_record::{Reader, Report, Seals, Trust, verify};
 
-use super::sessions;
+use super::{rewrap, sessions};
 use crate::arguments::{Format, Recordings};
 use crate::client::{connect, converse};
 use crate::failure::{refusal, usage};
 use crate::files::{Access, NewFile, refuse_existing};
 use crate::output::{size, stdout};
-use crate::recording::Recording;
+use crate::recording::{Opener, Recording};
 
 pub(crate) fn run(data: &Path, command: Recordings) -> anyhow::Result<()> {
     match command {
@@ -25,7 +25,9 @@ pub(crate) fn run(data: &Path, command: Recordings) -> anyhow::Result<()> {
             channel,
             out,
             force,
+            identity,
         } => {
+            let identity = identity.as_deref();
             if format == Format::Json && channel.is_some() {
                 return Err(usage(
                     "got --channel with --format json, which always has all: choose with a filter such as jq",
@@ -34,12 +36,20 @@ pub(crate) fn run(data: &Path, command: Recordings) -> anyhow::Result<()> {
             let Some(path) = out else {
                 let mut out = stdout();
                 // What is exported and how far it is would write over each other on one screen.
-                write_as(data, id, format, channel, io::stdout().is_terminal(), &mut out)?;
+                write_as(
+                    data,
+                    id,
+                    identity,
+                    format,
+                    channel,
+                    io::stdout().is_terminal(),
+                    &mut out,
+                )?;
                 return Ok(out.flush()?);
             };
             refuse_existing([path.as_path()], force)?;
             let mut out = BufWriter::new(NewFile::create(&path, Access::Owner, force)?);
-            let ended = write_as(data, id, format, channel, false, &mut out);
+            let ended = write_as(data, id, identity, format, channel, false, &mut out);
             if ended.as_ref().is_err_and(|error| !is_cut(error)) {
                 return ended;
             }
@@ -49,7 +59,9 @@ pub(crate) fn run(data: &Path, command: Recordings) -> anyhow::Result<()> {
                 .commit()?;
             ended
         }
-        Recordings::Verify { id, json } => judge(data, id, json),
+        Recordings::Verify { id, identity, json } => judge(data, id, identity.as_deref(), json),
+        Recordings::Rewrap { ids, all, identity } => rewrap::run(data, ids, all, identity),
+        Recordings::Identity(command) => rewrap::identity(data, command),
         Recordings::Hold { id, reason } => hold(data, id, reason),
         Recordings::Release { id } => release(data, id),
     }
@@ -92,6 +104,7 @@ fn release(data: &Path, id: String) -> anyhow::Result<()> {
 pub(crate) fn write_as(
     data: &Path,
     id: String,
+    identity: Option<&Path>,
     format: Format,
     channel: Option<u32>,
     quietly: bool,
@@ -99,7 +112,8 @@ pub(crate) fn write_as(
 ) -> anyhow::Result<()> {
     let (header, recording) = Recording::open(data, id, "exporting")?;
     let recording = if quietly { recording.quietly() } else { recording };
-    let mut reader = Reader::open(recording, Unlock::Key(&header.key()?))?;
+    let opener = header.opener(identity)?;
+    let mut reader = Reader::open(recording, opener.unlock())?;
     match format {
         Format::Text => export::text(&mut reader, channel, out)?,
         Format::Cast => export::cast(&mut reader, channel, out)?,
@@ -129,17 +143,27 @@ struct Verdict {
 }
 
 /// Verifies one recording and prints the verdict; one that is not intact is a failure.
-pub(crate) fn judge(data: &Path, id: String, json: bool) -> anyhow::Result<()> {
+pub(crate) fn judge(data: &Path, id: String, identity: Option<&Path>, json: bool) -> anyhow::Result<()> {
     let (header, recording) = Recording::open(data, id.clone(), "verifying")?;
-    let unlock = header.key.as_ref().ok().map(Unlock::Key);
+    // Without a key there is still much to verify; with a wrong file, not what was asked for.
+    let opener = match (header.opener(identity), identity) {
+        (Err(error), Some(_)) => return Err(error),
+        (opener, _) => opener.ok(),
+    };
+    let unlock = opener.as_ref().map(Opener::unlock);
     let report = verify(recording, unlock, Trust::Keys(&header.signers))?;
+    let locked = match &report.seals {
+        Seals::Locked(problem) => Some(problem.to_string()),
+        Seals::NoKey => header.key.as_ref().err().cloned(),
+        Seals::Checked => None,
+    };
     let verdict = Verdict::new(&id, &report);
     let mut out = stdout();
     if json {
         serde_json::to_writer(&mut out, &verdict)?;
         writeln!(out)?;
     } else {
-        verdict.describe(header.size_bytes, header.key.as_ref().err(), &mut out)?;
+        verdict.describe(header.size_bytes, locked.as_ref(), &mut out)?;
     }
     out.flush()?;
     anyhow::ensure!(

@@ -122,19 +122,7 @@ pub(super) async fn read_recording(
     caller: Caller,
     request: &ReadRecordingRequest,
 ) -> Result<BoxStream<'static, Result<ReadRecordingReply, Status>>, Status> {
-    shared.journal.flush().await;
-    let found = shared
-        .state
-        .store()
-        .session(&request.id)
-        .await
-        .map_err(wording::store_status)?;
-    let session = found.ok_or_else(|| {
-        Status::not_found(format!(
-            "session {:?} does not exist: weir recordings ls shows those with a recording",
-            request.id
-        ))
-    })?;
+    let session = session(shared, &request.id).await?;
     if session.object.is_empty() {
         return Err(Status::failed_precondition(format!(
             "session {:?} has no recording yet: it is there some moments after the session has ended",
@@ -146,13 +134,7 @@ pub(super) async fn read_recording(
         .recordings
         .open(&session.object)
         .await
-        .map_err(|error| match error {
-            error if Objects::is_missing(&error) => Status::not_found(format!(
-                "recording {:?} is in the index and not in the object store: restore it from a backup",
-                session.object
-            )),
-            other => unreadable(shared.recordings.objects(), &other),
-        })?;
+        .map_err(|error| not_to_be_had(shared.recordings.objects(), &session.object, &error))?;
     // Reading what others did is itself something that others want to know.
     caller.did(
         shared,
@@ -166,15 +148,7 @@ pub(super) async fn read_recording(
         },
         json!({}),
     );
-    let data_plane_keys = {
-        let directory = shared.state.directory().await;
-        // The blob of an ed25519 key ends with its 32 raw bytes (RFC 8709 §4).
-        directory
-            .data_planes
-            .values()
-            .filter_map(|key| key.blob().last_chunk::<32>().map(|raw| raw.to_vec()))
-            .collect()
-    };
+    let data_plane_keys = signing_keys(shared).await;
     let (session_key, session_key_error) = match opened.session_key {
         Ok(key) => (key.to_vec(), String::new()),
         Err(problem) => (Vec::new(), problem),
@@ -183,7 +157,7 @@ pub(super) async fn read_recording(
         session: Some(session_message(session)),
         session_key,
         session_key_error,
-        data_plane_keys,
+        data_plane_keys: data_plane_keys.iter().map(|key| key.to_vec()).collect(),
         size_bytes: opened.size_bytes,
     };
     let first = stream::iter([Ok(ReadRecordingReply {
@@ -206,6 +180,43 @@ async fn refuse_deleted(shared: &Shared, id: &str) -> Result<(), Status> {
         ))),
         _ => Ok(()),
     }
+}
+
+/// The session with this id, as it stands now.
+pub(super) async fn session(shared: &Shared, id: &str) -> Result<Session, Status> {
+    shared.journal.flush().await;
+    let found = shared
+        .state
+        .store()
+        .session(id)
+        .await
+        .map_err(wording::store_status)?;
+    found.ok_or_else(|| {
+        Status::not_found(format!(
+            "session {id:?} does not exist: weir recordings ls shows those with a recording"
+        ))
+    })
+}
+
+/// The Ed25519 public keys with which data planes sign recordings.
+pub(super) async fn signing_keys(shared: &Shared) -> Vec<[u8; 32]> {
+    let directory = shared.state.directory().await;
+    // The blob of an ed25519 key ends with its 32 raw bytes (RFC 8709 §4).
+    directory
+        .data_planes
+        .values()
+        .filter_map(|key| key.blob().last_chunk::<32>().copied())
+        .collect()
+}
+
+/// Why an object that the index names cannot be read.
+pub(super) fn not_to_be_had(objects: &Objects, object: &str, error: &object_store::Error) -> Status {
+    if Objects::is_missing(error) {
+        return Status::not_found(format!(
+            "recording {object:?} is in the index and not in the object store: restore it from a backup"
+        ));
+    }
+    unreadable(objects, error)
 }
 
 fn pieces(bytes: &[u8]) -> Vec<Result<ReadRecordingReply, Status>> {

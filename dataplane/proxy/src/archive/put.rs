@@ -73,7 +73,9 @@ async fn rewrapped(shelf: &Shelf, upload: &Upload, object: &Path) -> Result<Opti
     if len == 0 {
         return Ok(None);
     }
-    let start = store.get_range(object, 0..len.min(MAX_ENVELOPE_LEN as u64)).await?;
+    let start = store
+        .get_range(object, 0..len.min(MAX_ENVELOPE_LEN as u64))
+        .await?;
     let envelope = Envelope::parse_start(&start).ok();
     let is_newer = envelope.is_some_and(|found| found.generation() > 0 && found.session == upload.session);
     Ok(is_newer.then_some(len))
