@@ -9,6 +9,9 @@ use crate::{OwnChannel, SessionEvent, Side, event::ChannelId};
 /// Capacity in bytes above which the packets' buffer is given back.
 const KEPT_BYTES: usize = 64 * 1024;
 
+/// Events whose room is kept; a packet of a file transfer can bring thousands.
+const KEPT_EVENTS: usize = 16;
+
 /// What one call of the [`Relay`](crate::Relay) asks of its caller. Reused from packet to packet:
 /// one for each worker is enough.
 ///
@@ -84,6 +87,7 @@ impl Actions {
         self.tap = None;
         self.own = None;
         self.events.clear();
+        self.events.shrink_to(KEPT_EVENTS);
         self.packets.clear();
         self.bytes.clear();
         self.bytes.shrink_to(KEPT_BYTES);

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use crate::{Program, Recording, Side};
+use crate::{
+    Program, Recording, Side,
+    transfers::{FileOperation, TransferProtocol, TransferSummary},
+};
 
 /// Longest text that an event takes over from a peer, in bytes; what is longer is cut.
 const TEXT_MAX: usize = 256;
@@ -70,7 +73,7 @@ pub struct Endpoints {
 ///
 /// Strings that come from a peer are cut at 256 bytes and made valid UTF-8, except an exec
 /// command: it is kept whole, since what is cut off is what somebody would hide; the transport
-/// bounds it to one packet.
+/// bounds it to one packet. Names of files are bytes, up to 4096 of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SessionEvent {
     /// The target accepted a session channel.
@@ -154,6 +157,27 @@ pub enum SessionEvent {
         name: String,
         /// What of it is recorded.
         recording: Recording,
+    },
+    /// What passes on the channel from here on is a protocol of file transfers, and is followed.
+    Following {
+        /// The channel.
+        channel: ChannelId,
+        /// The protocol.
+        protocol: TransferProtocol,
+    },
+    /// Something was done to a file.
+    FileOperation {
+        /// The channel.
+        channel: ChannelId,
+        /// What it was.
+        operation: Box<FileOperation>,
+    },
+    /// A followed channel has ended.
+    TransferSummary {
+        /// The channel.
+        channel: ChannelId,
+        /// What it came to.
+        summary: Box<TransferSummary>,
     },
     /// An environment variable was passed on; its value is not told.
     Env {

@@ -14,6 +14,8 @@
 //!                     Policy ┘
 //! ```
 //!
+//! What a channel transfers of files is read in passing ([`transfers`]).
+//!
 //! The crate is pure: no IO, no clock, no allocation for a packet of data.
 
 #![forbid(unsafe_code)]
@@ -26,6 +28,7 @@ mod relay;
 mod replies;
 mod side;
 mod table;
+pub mod transfers;
 
 pub use actions::{Actions, OwnEvent, Stream, Tap};
 pub use error::{Error, Refused};

@@ -5,6 +5,7 @@ use std::fmt;
 use crate::{
     Side,
     event::{Endpoints, TerminalSize, clip},
+    transfers::Transfers,
 };
 
 /// The sentence with which forwarding of ports and sockets is denied.
@@ -24,6 +25,11 @@ pub trait Policy {
     /// What is recorded of a session channel once it runs `program`; with `None`, of what passes
     /// before a program has been asked for.
     fn recording(&self, program: Option<&Program<'_>>) -> Recording;
+
+    /// What is told of the files that session channels transfer; by default nothing.
+    fn transfers(&self) -> Transfers {
+        Transfers::default()
+    }
 }
 
 /// A policy's answer.

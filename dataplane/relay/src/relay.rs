@@ -13,8 +13,9 @@
 //!   was sent to its receiver: nothing is ever sent to a channel that its receiver does not know.
 //! - Each request that wants a reply and passes is counted, and a reply passes only if it is
 //!   awaited; a reply made here is sent when all forwarded requests before it have been answered.
-//! - Memory is bounded by [`CHANNELS_MAX`] channels, [`HELD_MAX`] kept replies and
-//!   [`OWN_MAX`](own::OWN_MAX) own channels. No payload is kept.
+//! - Memory is bounded by [`CHANNELS_MAX`] channels, [`HELD_MAX`] kept replies,
+//!   [`OWN_MAX`](own::OWN_MAX) own channels and what the decoders of [`transfers`](crate::transfers) may keep. No payload
+//!   is.
 
 mod globals;
 mod opening;
@@ -32,6 +33,7 @@ use crate::{
     policy::Ask,
     replies::Replies,
     table::{Slot, Table, flag},
+    transfers::Followed,
 };
 
 use self::own::Own;
@@ -92,6 +94,8 @@ pub struct Relay {
     answers_ping: [bool; 2],
     own: Vec<Own>,
     next_own: u32,
+    /// Most connections transfer no files.
+    followed: Option<Box<Followed>>,
 }
 
 #[derive(Debug)]
@@ -119,6 +123,7 @@ impl Relay {
             answers_ping: [client_answers_ping, false],
             own: Vec::new(),
             next_own: own::NUMBER_FIRST,
+            followed: None,
         }
     }
 
@@ -144,6 +149,14 @@ impl Relay {
     /// Whether packets have to wait.
     pub fn is_holding(&self) -> bool {
         matches!(self.mode, Mode::Holding)
+    }
+
+    /// The connection has ended, however: tells of the files that were still being transferred. `actions` is cleared first.
+    pub fn end(&mut self, actions: &mut Actions) {
+        actions.clear();
+        if let Some(mut followed) = self.followed.take() {
+            followed.end_all(&mut actions.events);
+        }
     }
 
     /// Channels open or in opening.
@@ -254,6 +267,12 @@ impl Relay {
                     range: header..payload.len(),
                 });
             }
+            if header == DATA_HEADER
+                && channel.has(flag::FOLLOWED)
+                && let Some(followed) = &mut self.followed
+            {
+                followed.data(channel.id, from, &payload[header..], &mut actions.events);
+            }
             return Ok(Flow::Forward);
         }
         if channel.has(flag::OWN) {
@@ -313,6 +332,11 @@ impl Relay {
     fn remove(&mut self, slot: Slot, actions: &mut Actions) {
         let channel = self.table.remove(slot);
         self.held -= channel.held_replies();
+        if channel.has(flag::FOLLOWED)
+            && let Some(followed) = &mut self.followed
+        {
+            followed.end(channel.id, &mut actions.events);
+        }
         actions.events.push(match channel.kind {
             ChannelKind::Session => SessionEvent::ChannelClosed { channel: channel.id },
             kind => SessionEvent::ForwardClosed {

@@ -67,6 +67,8 @@ pub(crate) mod flag {
     pub(crate) const CLOSED_TO: [u16; 2] = [1 << 9, 1 << 10];
     /// What comes from client, target is recorded.
     pub(crate) const RECORDED_FROM: [u16; 2] = [1 << 11, 1 << 12];
+    /// What it transfers of files is followed.
+    pub(crate) const FOLLOWED: u16 = 1 << 13;
 }
 
 impl Channel {

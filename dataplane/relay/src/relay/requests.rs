@@ -11,6 +11,7 @@ use crate::{
     policy::{Ask, Program},
     replies::Answer,
     table::{Channel, Slot, flag},
+    transfers::{Transfers, program::CopyProgram},
 };
 
 /// What a denied program's channel ends with. OpenSSH's client ends so by itself when a program is
@@ -93,13 +94,32 @@ impl Relay {
                 return self.deny(from, slot, ask, request.want_reply, reason, actions);
             }
             Self::admit(channel, ask, policy, actions);
+            self.follow(slot, ask, policy, actions);
         } else {
             observe(from, channel, &mut request, actions).map_err(&malformed)?;
         }
         if request.want_reply {
-            channel.replies(from).forwarded();
+            self.table[slot].replies(from).forwarded();
         }
         Ok(Flow::Forward)
+    }
+
+    /// Begins to read what a program that copies files will say. Of several programs that a channel asks for, the first that
+    /// copies is followed: which one the target runs is not known here, and if it was not this one its first bytes show it.
+    fn follow(&mut self, slot: Slot, ask: &Ask<'_>, policy: &dyn Policy, actions: &mut Actions) {
+        let channel = &mut self.table[slot];
+        let Transfers { operations, hashes } = policy.transfers();
+        if let Ask::Program(program) = ask
+            && operations
+            && channel.kind == ChannelKind::Session
+            && !channel.has(flag::FOLLOWED)
+            && let Some(program) = CopyProgram::of(program)
+        {
+            let followed = self.followed.get_or_insert_default();
+            if followed.begin(channel.id, &program, hashes, &mut actions.events) {
+                channel.set(flag::FOLLOWED);
+            }
+        }
     }
 
     /// Notes what a request that passes will change.
