@@ -81,6 +81,8 @@ pub(crate) struct Recording {
     pub(crate) contact: String,
     #[serde(rename = "exec_output_limit", deserialize_with = "bytes")]
     pub(crate) exec_output_limit_bytes: u64,
+    pub(crate) file_operations: bool,
+    pub(crate) file_hashes: bool,
     pub(crate) recipients: Vec<String>,
     pub(crate) own_identity: bool,
 }
@@ -154,6 +156,8 @@ impl Default for Recording {
             contact: String::new(),
             flush_interval: Duration::from_millis(250),
             exec_output_limit_bytes: 64 << 20,
+            file_operations: true,
+            file_hashes: false,
             recipients: Vec::new(),
             own_identity: true,
         }

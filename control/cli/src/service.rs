@@ -113,6 +113,8 @@ fn control_config(
         exec_output_limit_bytes: Some(configuration.recording.exec_output_limit_bytes),
         recording_mode: Some(configuration.recording.mode),
         recording_contact: Some(configuration.recording.contact.clone()),
+        file_operations: Some(configuration.recording.file_operations),
+        file_hashes: Some(configuration.recording.file_hashes),
         max_user_ttl_seconds: Some(configuration.max_user_ttl.as_secs()),
         extra_recording_recipients: configuration.recording.recipients.clone(),
         external_recipients_only: !configuration.recording.own_identity,

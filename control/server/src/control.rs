@@ -59,6 +59,10 @@ pub struct ControlConfig {
     pub proxy_checks_host_keys: Option<bool>,
     /// Bytes of exec output recorded per channel and direction, 0: no limit. `None`: as before, at first 64 MiB.
     pub exec_output_limit_bytes: Option<u64>,
+    /// Whether recordings and the audit log tell what SFTP and scp do. `None`: as before, at first yes.
+    pub file_operations: Option<bool>,
+    /// Whether they tell the SHA-256 of files, too. `None`: as before, at first no.
+    pub file_hashes: Option<bool>,
     /// Longest user certificate in seconds. `None`: as before, at first seven days.
     pub max_user_ttl_seconds: Option<u64>,
     /// When recorded bytes are passed on, where no role says so. `None`: as before, at first at once.

@@ -88,6 +88,8 @@ pub(crate) struct Settings {
     pub(crate) recording_recipients: Vec<String>,
     pub(crate) recording_mode: RecordingMode,
     pub(crate) recording_contact: String,
+    pub(crate) file_operations: bool,
+    pub(crate) file_hashes: bool,
 }
 
 impl Default for Settings {
@@ -104,6 +106,10 @@ impl Default for Settings {
             // A quarter of a second at a crash is what most can bear, and no key stroke waits for a disk.
             recording_mode: RecordingMode::Async,
             recording_contact: String::new(),
+            // Which files went is what an auditor asks first.
+            file_operations: true,
+            // A second for each gigabyte or two.
+            file_hashes: false,
         }
     }
 }

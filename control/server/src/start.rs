@@ -146,6 +146,8 @@ impl Plan {
                 max_user_ttl_seconds: config
                     .max_user_ttl_seconds
                     .unwrap_or(settings.max_user_ttl_seconds),
+                file_operations: config.file_operations.unwrap_or(settings.file_operations),
+                file_hashes: config.file_hashes.unwrap_or(settings.file_hashes),
                 recording_recipients: recipients(own, config),
                 recording_mode: config.recording_mode.unwrap_or(settings.recording_mode),
                 recording_contact: config

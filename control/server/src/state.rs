@@ -168,6 +168,8 @@ fn snapshot(directory: &Directory) -> Snapshot {
                 RecordingMode::Async => dataplane::RecordingMode::Async.into(),
             },
             recording_contact: directory.settings.recording_contact.clone(),
+            file_operations_off: !directory.settings.file_operations,
+            file_hashes: directory.settings.file_hashes,
         }),
     }
 }

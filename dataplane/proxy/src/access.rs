@@ -4,7 +4,7 @@ mod copying;
 
 use weir_pace::Priority;
 use weir_policy::{Feature, Grant, Record, RecordingMode};
-use weir_relay::{Ask, Decision, Policy, Program, Recording};
+use weir_relay::{Ask, Decision, Policy, Program, Recording, transfers::Transfers};
 use weir_ssh::certificate::UserCertificate;
 
 use crate::{recorder::Terms, view::View};
@@ -15,6 +15,8 @@ pub(crate) struct Access {
     grant: Grant,
     /// What an absent `permit-*` extension takes away (OpenSSH PROTOCOL.certkeys).
     certificate: Extensions,
+    /// The same for all sessions of the cluster.
+    transfers: Transfers,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -26,7 +28,7 @@ struct Extensions {
 }
 
 impl Access {
-    pub(crate) fn new(grant: Grant, certificate: &UserCertificate) -> Self {
+    pub(crate) fn new(grant: Grant, certificate: &UserCertificate, transfers: Transfers) -> Self {
         Self {
             grant,
             certificate: Extensions {
@@ -35,6 +37,7 @@ impl Access {
                 agent_forwarding: certificate.permits_agent_forwarding(),
                 x11_forwarding: certificate.permits_x11_forwarding(),
             },
+            transfers,
         }
     }
 
@@ -55,6 +58,7 @@ impl Access {
                 agent_forwarding: true,
                 x11_forwarding: true,
             },
+            transfers: Transfers::default(),
         }
     }
 
@@ -139,5 +143,9 @@ impl Policy for Access {
             output,
             input: output && self.grant.record_input,
         }
+    }
+
+    fn transfers(&self) -> Transfers {
+        self.transfers
     }
 }

@@ -190,8 +190,22 @@ impl Relaying {
             }
         };
         let end = end.with_help(worker);
+        self.tell_unfinished();
         self.say_goodbye(&end).await;
         end
+    }
+
+    /// Writes down which files were still being transferred. A recorder that has failed is known by now.
+    fn tell_unfinished(&self) {
+        let State {
+            relay, log, actions, ..
+        } = &mut *self.state.borrow_mut();
+        relay.end(actions);
+        for event in actions.events.drain(..) {
+            if let Err(error) = log.event(event) {
+                debug!(%error, "the end of a file transfer is not recorded");
+            }
+        }
     }
 
     /// What is left of a session that has ended.

@@ -195,7 +195,7 @@ async fn open(
             command: command.to_owned(),
         });
     }
-    let access = Access::new(grant, authenticated.certificate());
+    let access = Access::new(grant, authenticated.certificate(), view.transfers());
     // From here on the node goes by the name it was given, however the user called it.
     let subject = Subject {
         node: node.name.to_string(),

@@ -4,6 +4,8 @@
 //! that is worth it goes by reference: the receive buffer itself is lent, at the end of the batch and before
 //! anything of the batch is sent.
 
+mod transfers;
+
 use std::{
     ops::Range,
     sync::Arc,
@@ -379,6 +381,8 @@ fn audited(event: &SessionEvent) -> Option<(&'static str, Value)> {
                 "destination": destination,
             }),
         ),
+        SessionEvent::FileOperation { channel, operation } => transfers::audited(channel.0, operation),
+        SessionEvent::TransferSummary { channel, summary } => transfers::audited_summary(channel.0, summary),
         SessionEvent::RemoteForward { address, cancel } => (
             "port",
             json!({ "type": "tcpip-forward", "listen": address, "cancel": cancel }),
@@ -440,6 +444,17 @@ fn recorded(event: &SessionEvent) -> Option<(ChannelId, Event<'_>)> {
                 core_dumped: *core_dumped,
                 message: message.as_bytes(),
             },
+        ),
+        SessionEvent::Following { channel, protocol } => {
+            let begin = weir_record::FileOperation::begin(transfers::protocol(*protocol));
+            (*channel, Event::FileOperation(begin))
+        }
+        SessionEvent::FileOperation { channel, operation } => {
+            (*channel, Event::FileOperation(transfers::recorded(operation)))
+        }
+        SessionEvent::TransferSummary { channel, summary } => (
+            *channel,
+            Event::TransferSummary(transfers::recorded_summary(summary)),
         ),
         // The proxy's own words stood on the user's terminal like any other output.
         SessionEvent::Message { channel, text } => (*channel, Event::Output(text.as_bytes())),

@@ -6,6 +6,7 @@ use weir_api::dataplane::{PacingHint, RecordingMode, Settings, Snapshot};
 use weir_pace::{Hint, MaxStartups, TargetId};
 use weir_policy::{Node, PolicySet, User};
 use weir_record::{KeyError, Recipients};
+use weir_relay::transfers::Transfers;
 
 use crate::recorder::RecordError;
 
@@ -116,6 +117,14 @@ impl View {
         self.pinned_host_keys.get(&*node.id).map(Vec::as_slice)
     }
 
+    /// What of file transfers is told.
+    pub(crate) fn transfers(&self) -> Transfers {
+        Transfers {
+            operations: !self.settings.file_operations_off,
+            hashes: self.settings.file_hashes,
+        }
+    }
+
     pub(crate) fn user_trait(&self, user: &str, name: &str) -> Option<&str> {
         self.traits.get(user)?.get(name).map(String::as_str)
     }
@@ -158,6 +167,29 @@ fn pacing_hint(hint: &PacingHint) -> Hint {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn transfers_are_told_unless_that_is_switched_off() {
+        let transfers = |settings| {
+            View::compile(&Snapshot {
+                settings,
+                ..Snapshot::default()
+            })
+            .transfers()
+        };
+        let told = |operations, hashes| Transfers { operations, hashes };
+        assert_eq!(transfers(None), told(true, false));
+        let off = Settings {
+            file_operations_off: true,
+            ..Settings::default()
+        };
+        assert_eq!(transfers(Some(off)), told(false, false));
+        let hashed = Settings {
+            file_hashes: true,
+            ..Settings::default()
+        };
+        assert_eq!(transfers(Some(hashed)), told(true, true));
+    }
 
     #[test]
     fn strictest_of_two_nodes_with_one_address_counts() {

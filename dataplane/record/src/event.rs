@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ulid::Ulid;
 
+use crate::transfer::{FileAction, FileOperation, TransferSummary};
 use crate::wire::{Cursor, Malformed, put_string, put_varint};
 
 /// The longest payload of one event: an SSH packet is never longer (RFC 4253 §6.1 lets us choose, we accept 256 KiB).
@@ -111,6 +112,8 @@ impl EventKind {
     pub const CLOSED: EventKind = EventKind(14);
     pub const FORWARD: EventKind = EventKind(15);
     pub const GAP: EventKind = EventKind(17);
+    pub const FILE_OPERATION: EventKind = EventKind(16);
+    pub const TRANSFER_SUMMARY: EventKind = EventKind(20);
 
     /// Whether the payload is the bytes of a stream, which may be divided between events at any byte.
     #[must_use]
@@ -224,6 +227,10 @@ pub enum Event<'a> {
         /// Why, in the recorder's words.
         reason: &'a [u8],
     },
+    /// Something was done to a file over a channel.
+    FileOperation(FileOperation<'a>),
+    /// What a channel's transfers came to; when it ends.
+    TransferSummary(TransferSummary),
     /// A kind that this version does not know.
     Unknown {
         /// Its code.
@@ -254,6 +261,8 @@ impl<'a> Event<'a> {
             Event::Closed => EventKind::CLOSED,
             Event::Forward { .. } => EventKind::FORWARD,
             Event::Gap { .. } => EventKind::GAP,
+            Event::FileOperation(_) => EventKind::FILE_OPERATION,
+            Event::TransferSummary(_) => EventKind::TRANSFER_SUMMARY,
             Event::Unknown { kind, .. } => *kind,
         }
     }
@@ -265,6 +274,32 @@ impl<'a> Event<'a> {
             Event::Output(data) => Some((Stream::Output, data)),
             Event::ErrorOutput(data) => Some((Stream::ErrorOutput, data)),
             Event::Input(data) => Some((Stream::Input, data)),
+            _ => None,
+        }
+    }
+
+    /// What a channel that transfers files shows in place of its protocol's bytes: one line, with its end.
+    #[must_use]
+    pub fn line(&self) -> Option<String> {
+        match self {
+            Event::FileOperation(operation) if operation.action != FileAction::Begin => {
+                Some(format!("{operation}\n"))
+            }
+            Event::TransferSummary(summary) => Some(format!("{summary}\n")),
+            _ => None,
+        }
+    }
+
+    /// Whether from here on the channel's output is a protocol of transfers (true), or anything (false).
+    #[must_use]
+    pub fn is_followed(&self) -> Option<bool> {
+        match self {
+            Event::FileOperation(operation) => match operation.action {
+                FileAction::Begin => Some(true),
+                FileAction::Unfollowed => Some(false),
+                _ => None,
+            },
+            Event::Closed => Some(false),
             _ => None,
         }
     }
@@ -336,6 +371,8 @@ impl<'a> Event<'a> {
                 }
                 put_string(out, reason);
             }
+            Event::FileOperation(operation) => operation.encode(out),
+            Event::TransferSummary(summary) => summary.encode(out),
             Event::Unknown { payload, .. } => out.extend_from_slice(payload),
         }
     }
@@ -399,6 +436,8 @@ impl<'a> Event<'a> {
                 events: p.varint("gap")?,
                 reason: p.string("gap")?,
             },
+            EventKind::FILE_OPERATION => Event::FileOperation(FileOperation::decode(&mut p)?),
+            EventKind::TRANSFER_SUMMARY => Event::TransferSummary(TransferSummary::decode(&mut p)?),
             _ => Event::Unknown { kind, payload },
         })
     }
@@ -504,6 +543,7 @@ impl SessionMeta {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transfer::{FileOutcome, TransferProtocol};
 
     fn all() -> Vec<Event<'static>> {
         vec![
@@ -562,6 +602,39 @@ mod tests {
                 events: 3,
                 reason: b"no space",
             },
+            Event::FileOperation(FileOperation::begin(TransferProtocol::Scp)),
+            Event::FileOperation(FileOperation {
+                action: FileAction::File,
+                path: b"/tmp/\xff",
+                target: b"x",
+                is_cut: true,
+                reads: true,
+                writes: true,
+                bytes_read: u64::MAX,
+                bytes_written: 300,
+                outcome: FileOutcome::Failed(300),
+                is_hash_asked: true,
+                sha256: Some(&[7; 32]),
+                note: b"in words",
+                ..FileOperation::begin(TransferProtocol::Sftp)
+            }),
+            Event::FileOperation(FileOperation {
+                action: FileAction::Unfollowed,
+                outcome: FileOutcome::Unfinished,
+                note: b"why",
+                ..FileOperation::begin(TransferProtocol::Sftp)
+            }),
+            Event::TransferSummary(TransferSummary {
+                protocol: TransferProtocol::Sftp,
+                is_whole: false,
+                files: 1,
+                unfinished: 2,
+                bytes_read: 300,
+                bytes_written: u64::MAX,
+                operations: 5,
+                failures: 6,
+                unmatched: 7,
+            }),
             Event::Unknown {
                 kind: EventKind(200),
                 payload: b"later",

@@ -6,6 +6,7 @@ mod text;
 
 use std::io;
 
+use crate::event::{Entry, Stream};
 use crate::reader::ReadError;
 
 pub use cast::cast;
@@ -28,6 +29,30 @@ impl ExportError {
     #[must_use]
     pub fn is_cut(&self) -> bool {
         matches!(self, ExportError::Read(ReadError::Cut { .. }))
+    }
+}
+
+/// Channels whose state is kept by an export; the oldest makes way. A connection rarely has ten at once.
+const MAX_CHANNELS: usize = 64;
+
+/// The channels whose output is a protocol of file transfers at present.
+#[derive(Debug, Default)]
+struct Followed(Vec<u32>);
+
+impl Followed {
+    /// Whether the entry is of such a protocol's bytes, which say nothing to people. To be asked of every entry.
+    fn hides(&mut self, entry: &Entry<'_>) -> bool {
+        if let Some(is_followed) = entry.event.is_followed() {
+            self.0.retain(|channel| *channel != entry.channel);
+            if is_followed {
+                if self.0.len() == MAX_CHANNELS {
+                    self.0.remove(0);
+                }
+                self.0.push(entry.channel);
+            }
+        }
+        let is_protocol = matches!(entry.event.data(), Some((Stream::Output | Stream::Input, _)));
+        is_protocol && self.0.contains(&entry.channel)
     }
 }
 

@@ -28,6 +28,7 @@ mod recipients;
 mod rewrap;
 mod scrub;
 mod source;
+mod transfer;
 mod verify;
 mod wire;
 
@@ -44,5 +45,6 @@ pub use key::{KeyError, SessionKey, Unlock};
 pub use reader::{ChunkFault, ReadError, Reader};
 pub use recipients::Recipients;
 pub use rewrap::{Draft, Replacement, ReplacementFault, RewrapError};
+pub use transfer::{FileAction, FileOperation, FileOutcome, TransferProtocol, TransferSummary, status_text};
 pub use verify::{Fault, Finding, Place, Report, Seals, Trust, verify};
 pub use wire::Malformed;

@@ -78,6 +78,8 @@ struct Track {
     has_terminal: bool,
     /// A protocol of programs, and nothing that was ever meant for a screen.
     is_subsystem: bool,
+    /// What it printed is a protocol of file transfers, and is shown as one line for each operation.
+    is_followed: bool,
     printed: bool,
     sizes: Vec<(u32, u32)>,
 }
@@ -85,9 +87,23 @@ struct Track {
 impl Tracks {
     fn add(&mut self, entry: &Entry<'_>) {
         self.end = self.end.max(entry.at);
+        if let Some(is_followed) = entry.event.is_followed() {
+            let track = self.track(entry.channel);
+            self.tracks[track].is_followed = is_followed;
+            self.tracks[track].is_subsystem &= !is_followed;
+        }
+        if let Some(line) = entry.event.line() {
+            self.print(entry, line.as_bytes(), false);
+        }
         match entry.event {
             Event::Meta(_) => {}
-            Event::Output(data) | Event::ErrorOutput(data) => self.print(entry, data, false),
+            Event::Output(data) => {
+                let track = self.track(entry.channel);
+                if !self.tracks[track].is_followed {
+                    self.print(entry, data, false);
+                }
+            }
+            Event::ErrorOutput(data) => self.print(entry, data, false),
             Event::Terminal { columns, rows, .. } => {
                 let track = self.track(entry.channel);
                 self.tracks[track].has_terminal = true;
@@ -195,6 +211,8 @@ impl Tracks {
 
 #[cfg(test)]
 mod tests {
+    use weir_record::{FileAction, FileOperation, TransferProtocol};
+
     use super::*;
 
     fn entry(channel: u32, at_ms: u64, event: Event<'_>) -> Entry<'_> {
@@ -250,6 +268,25 @@ mod tests {
         ]);
         assert_eq!(tracks.choose(None), [0]);
         assert_eq!(tracks.choose(Some(0)), [0, 1]);
+    }
+
+    #[test]
+    fn a_transfer_plays_as_lines_and_not_as_its_protocol() {
+        let begin = FileOperation::begin(TransferProtocol::Sftp);
+        let remove = FileOperation {
+            action: FileAction::Remove,
+            path: b"/tmp/x",
+            ..begin
+        };
+        let tracks = tracks(&[
+            entry(0, 0, Event::Subsystem { name: b"sftp" }),
+            entry(0, 0, Event::FileOperation(begin)),
+            entry(0, 1, Event::Output(b"\0\0\0\x05")),
+            entry(0, 2, Event::FileOperation(remove)),
+            entry(0, 3, Event::ErrorOutput(b"err\n")),
+        ]);
+        let reel = tracks.reel(&tracks.choose(None), None);
+        assert_eq!(reel.bytes(0..2), b"sftp remove /tmp/x\r\nerr\r\n");
     }
 
     #[test]

@@ -5,6 +5,8 @@
 //! | vital | that a session began, ended or was refused, certificates, administrators, rows of the index | all |
 //! | attempt | strangers who failed to sign in | a quarter |
 //! | detail | what is done in sessions | a half; of one user an eighth of that, of one session a quarter of the user's |
+//! | file | what is done to files in them, which are details | as details, as long as those of all, of the user and of the session
+//!   take no more than half of what they may |
 //!
 //! So whatever users and strangers do, a quarter of the room is there for what is vital, and a user who floods loses
 //! details of their own. What is lost is counted by session, and becomes an `audit.gap` that names it.
@@ -38,6 +40,8 @@ pub(super) enum Share {
     Vital,
     Attempt,
     Detail,
+    /// A detail of which a session can have thousands a second: it leaves room for others.
+    File,
 }
 
 impl Share {
@@ -46,6 +50,7 @@ impl Share {
         match event.kind.as_str() {
             "session.start" | "session.end" | "session.rejected" | "session.upload" => Share::Vital,
             "auth" => Share::Attempt,
+            "sftp" | "scp" => Share::File,
             _ => Share::Detail,
         }
     }
@@ -93,11 +98,8 @@ impl Room {
             && match share {
                 Share::Vital => true,
                 Share::Attempt => self.attempts + bytes <= ATTEMPT_LIMIT,
-                Share::Detail => {
-                    self.details + bytes <= DETAIL_LIMIT
-                        && held(&self.by_session, &event.session) + bytes <= SESSION_LIMIT
-                        && held(&self.by_user, &event.user) + bytes <= USER_LIMIT
-                }
+                Share::Detail => self.has_room_for_detail(event, bytes, 1),
+                Share::File => self.has_room_for_detail(event, bytes, 2),
             };
         if !fits {
             self.gap(event).events += 1;
@@ -106,13 +108,20 @@ impl Room {
         match share {
             Share::Vital => self.vital += bytes,
             Share::Attempt => self.attempts += bytes,
-            Share::Detail => {
+            Share::Detail | Share::File => {
                 self.details += bytes;
                 hold(&mut self.by_session, &event.session, bytes);
                 hold(&mut self.by_user, &event.user, bytes);
             }
         }
         true
+    }
+
+    /// Whether a detail keeps within the `part`-th part of what details may take.
+    fn has_room_for_detail(&self, event: &AuditEvent, bytes: usize, part: usize) -> bool {
+        self.details + bytes <= DETAIL_LIMIT / part
+            && held(&self.by_session, &event.session) + bytes <= SESSION_LIMIT / part
+            && held(&self.by_user, &event.user) + bytes <= USER_LIMIT / part
     }
 
     /// The same for a row of the index.
@@ -146,7 +155,7 @@ impl Room {
         match share {
             Share::Vital => self.vital -= bytes,
             Share::Attempt => self.attempts -= bytes,
-            Share::Detail => {
+            Share::Detail | Share::File => {
                 self.details -= bytes;
                 let_go(&mut self.by_session, &event.session, bytes);
                 let_go(&mut self.by_user, &event.user, bytes);
@@ -258,6 +267,38 @@ mod tests {
 
         (0..taken).for_each(|_| room.release_event(&flood, Share::Detail));
         assert_eq!(fill(&mut room, &flood), taken, "what is written makes room again");
+    }
+
+    #[test]
+    fn a_flood_of_file_operations_leaves_room_for_what_else_is_done() {
+        let mut room = Room::default();
+        // Sixteen users with as many sessions each, all copying.
+        let copying = |user: usize, session: usize| {
+            event(
+                ["sftp", "scp"][session % 2],
+                &format!("s{user}.{session}"),
+                &format!("u{user}"),
+            )
+        };
+        let sessions = || (0..16).flat_map(|user| (0..16).map(move |session| (user, session)));
+        let taken: usize = sessions()
+            .map(|(user, session)| fill(&mut room, &copying(user, session)))
+            .sum();
+        assert!(taken > 1000 && room.used() <= DETAIL_LIMIT / 2, "{taken}");
+        for (user, session) in sessions() {
+            for kind in ["exec", "denied", "sftp_summary"] {
+                let other = event(kind, &format!("s{user}.{session}"), &format!("u{user}"));
+                assert!(
+                    room.admit_event(&other, Share::of(&other)),
+                    "{kind} of {user}.{session}"
+                );
+            }
+        }
+        assert_eq!(
+            room.take_gaps().len(),
+            256,
+            "each session lost some, and each is named"
+        );
     }
 
     #[test]

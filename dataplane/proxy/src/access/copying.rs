@@ -7,6 +7,8 @@
 //! It is no wall around the account: a login that may write its own files can leave there what its next shell runs. Where that
 //! matters, the target has to confine it (sshd_config(5), `ChrootDirectory`).
 
+use weir_relay::transfers::program::scp_half;
+
 /// Whether `command` starts the other half of a copy and can run nothing else.
 pub(super) fn starts_other_half(command: &[u8]) -> bool {
     // A shell would run what follows these; then it is a command like any other.
@@ -20,7 +22,7 @@ pub(super) fn starts_other_half(command: &[u8]) -> bool {
         .split(|byte| *byte == b' ')
         .filter(|word| !word.is_empty());
     match words.next().and_then(installed) {
-        Some(b"scp") => is_scp(words),
+        Some(b"scp") => scp_half(words).is_some(),
         Some(b"rsync") => is_rsync(words),
         // sftp-server(8): none of its options runs anything.
         Some(b"sftp-server") => true,
@@ -53,23 +55,6 @@ const DIRECTORIES: [&[u8]; 11] = [
     b"/usr/libexec/openssh",
     b"/usr/local/libexec",
 ];
-
-/// `scp -t` receives and `scp -f` sends (scp.c), and neither connects to anything. Without one of them scp is a client, which
-/// runs the program after `-S` or in an option of ssh's.
-fn is_scp<'a>(words: impl Iterator<Item = &'a [u8]>) -> bool {
-    let mut is_other_half = false;
-    for word in words {
-        match word.strip_prefix(b"-") {
-            // What follows are names.
-            None | Some(b"-") => break,
-            Some(flags) if !flags.is_empty() && flags.iter().all(|flag| b"dfpqrtv".contains(flag)) => {
-                is_other_half |= flags.iter().any(|flag| b"ft".contains(flag));
-            }
-            Some(_) => return false,
-        }
-    }
-    is_other_half
-}
 
 /// `rsync --server` is driven over its own input. As a daemon it would obey a configuration that runs commands, and rsync
 /// takes options anywhere in its line.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Characters, ExportError};
+use super::{Characters, ExportError, Followed};
 use crate::event::{Entry, Event};
 use crate::reader::{ReadError, Reader};
 
@@ -16,7 +16,8 @@ const DEFAULT_SIZE: (u32, u32) = (80, 24);
 /// or written: a player has one terminal, while a connection may carry many.
 ///
 /// Output and error output become `o`, input `i`, resizes `r`; the exit status becomes a last `x` (128 and the signal's
-/// number after an exit by signal, as shells count it). Times are exact to the microsecond and do not drift.
+/// number after an exit by signal, as shells count it). Of a channel whose file transfers were followed a line for each
+/// operation is shown, and not its protocol's bytes. Times are exact to the microsecond and do not drift.
 ///
 /// # Errors
 /// If the recording cannot be read or the output not be written. Of a recording that is cut off all is written first.
@@ -70,6 +71,7 @@ struct Cast<'w, W> {
     exit: Option<(Duration, u32)>,
     streams: [Characters; 3],
     text: String,
+    followed: Followed,
 }
 
 impl<'w, W: Write> Cast<'w, W> {
@@ -87,6 +89,7 @@ impl<'w, W: Write> Cast<'w, W> {
             exit: None,
             streams: Default::default(),
             text: String::new(),
+            followed: Followed::default(),
         }
     }
 
@@ -103,8 +106,11 @@ impl<'w, W: Write> Cast<'w, W> {
         if shown && self.channel.is_none() {
             self.channel = Some(entry.channel);
         }
-        if self.channel != Some(entry.channel) {
+        if self.followed.hides(entry) || self.channel != Some(entry.channel) {
             return Ok(());
+        }
+        if let Some(line) = entry.event.line() {
+            return self.line(entry.at, "o", &line.replace('\n', "\r\n"));
         }
         match entry.event {
             Event::Terminal {

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::ExportError;
 use crate::event::{Entry, Event};
 use crate::reader::{ReadError, Reader};
+use crate::transfer::{FileAction, FileOperation, TransferSummary, status_text};
 
 /// Writes a recording as JSON lines: a `recording` object, one object per event, an `end` object.
 ///
@@ -148,6 +149,8 @@ fn object(entry: &Entry<'_>) -> Map<String, Value> {
             set("events", events.into());
             bytes(&mut o, "reason", reason);
         }
+        Event::FileOperation(operation) => file_operation(&mut o, &operation),
+        Event::TransferSummary(summary) => transfer_summary(&mut o, &summary),
         Event::Unknown { kind, payload } => {
             set("code", kind.0.into());
             bytes(&mut o, "payload", payload);
@@ -155,6 +158,49 @@ fn object(entry: &Entry<'_>) -> Map<String, Value> {
         Event::Shell | Event::Closed => {}
     }
     o
+}
+
+fn file_operation(o: &mut Map<String, Value>, operation: &FileOperation<'_>) {
+    let mut set = |name: &str, value: Value| o.insert(name.to_owned(), value);
+    set("protocol", operation.protocol.as_str().into());
+    set("action", operation.action_str().into());
+    if operation.action == FileAction::Begin {
+        return;
+    }
+    set("outcome", operation.outcome.as_str().into());
+    set("status", operation.outcome.status().into());
+    set("status_text", status_text(operation.outcome.status()).into());
+    if operation.action == FileAction::File {
+        set("direction", operation.direction().into());
+        set("bytes_read", operation.bytes_read.into());
+        set("bytes_written", operation.bytes_written.into());
+    }
+    if operation.is_cut {
+        set("name_cut", true.into());
+    }
+    if let Some(sha256) = operation.sha256_text() {
+        set("sha256", sha256.into());
+    }
+    bytes(o, "path", operation.path);
+    if !operation.target.is_empty() {
+        bytes(o, "target", operation.target);
+    }
+    if !operation.note.is_empty() {
+        bytes(o, "note", operation.note);
+    }
+}
+
+fn transfer_summary(o: &mut Map<String, Value>, summary: &TransferSummary) {
+    let mut set = |name: &str, value: Value| o.insert(name.to_owned(), value);
+    set("protocol", summary.protocol.as_str().into());
+    set("whole", summary.is_whole.into());
+    set("files", summary.files.into());
+    set("unfinished", summary.unfinished.into());
+    set("bytes_read", summary.bytes_read.into());
+    set("bytes_written", summary.bytes_written.into());
+    set("operations", summary.operations.into());
+    set("failures", summary.failures.into());
+    set("unmatched", summary.unmatched.into());
 }
 
 fn bytes(o: &mut Map<String, Value>, name: &str, data: &[u8]) {
@@ -182,6 +228,8 @@ fn name(event: &Event<'_>) -> &'static str {
         Event::Closed => "closed",
         Event::Forward { .. } => "forward",
         Event::Gap { .. } => "gap",
+        Event::FileOperation(_) => "file_operation",
+        Event::TransferSummary(_) => "transfer_summary",
         Event::Unknown { .. } => "unknown",
     }
 }

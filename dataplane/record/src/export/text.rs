@@ -2,17 +2,15 @@
 
 use std::io::{Read, Write};
 
-use super::ExportError;
+use super::{ExportError, Followed, MAX_CHANNELS};
 use crate::event::{Entry, Event, Stream};
 use crate::reader::{ReadError, Reader};
-
-/// Channels whose state is kept; the oldest makes way. A connection rarely has ten at once.
-const MAX_CHANNELS: usize = 64;
 
 /// Writes output and error output, of `channel` or of all in the order of time.
 ///
 /// Without a terminal the bytes are those that the command wrote. With one, control sequences (ECMA-48), carriage
-/// returns and other control characters than tab and newline are left out, so that the text can be read and searched.
+/// returns and other control characters than tab and newline are left out, so that the text can be read and searched. A channel
+/// whose file transfers were followed is a line for each operation, and not its protocol's bytes.
 ///
 /// # Errors
 /// If the recording cannot be read or the output not be written. Of a recording that is cut off all is written first.
@@ -22,11 +20,15 @@ pub fn text<R: Read, W: Write>(
     out: &mut W,
 ) -> Result<(), ExportError> {
     let mut terminals = Terminals::default();
+    let mut followed = Followed::default();
     let mut plain = Vec::new();
     let ended = loop {
         match reader.next_entry() {
             Ok(Some(entry)) => {
-                if channel.is_none_or(|channel| channel == entry.channel) {
+                if channel.is_none_or(|channel| channel == entry.channel) && !followed.hides(&entry) {
+                    if let Some(line) = entry.event.line() {
+                        out.write_all(line.as_bytes())?;
+                    }
                     terminals.entry(&entry, &mut plain, out)?;
                 }
             }

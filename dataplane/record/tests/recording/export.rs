@@ -5,7 +5,10 @@ use std::time::Duration;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use weir_record::export::{ExportError, cast, json as json_lines, text};
-use weir_record::{Event, ForwardKind, ReadError, Reader, Status, Stream, Unlock};
+use weir_record::{
+    Event, FileAction, FileOperation, FileOutcome, ForwardKind, ReadError, Reader, Status, Stream,
+    TransferProtocol, TransferSummary, Unlock,
+};
 
 use crate::sample::{Sample, Scribe, sample};
 
@@ -197,6 +200,90 @@ fn a_moved_chunk_stops_the_reader_before_its_events() {
     assert!(
         matches!(err, ExportError::Read(ReadError::Chunk { number: 1, .. })),
         "{err}"
+    );
+}
+
+#[test]
+fn a_followed_transfer_is_lines_in_text_and_cast_and_objects_in_json() {
+    let begin = FileOperation::begin(TransferProtocol::Sftp);
+    let put = FileOperation {
+        action: FileAction::File,
+        path: b"/tmp/a\x1b[2J",
+        writes: true,
+        bytes_written: 11,
+        is_hash_asked: true,
+        sha256: Some(&[0xab; 32]),
+        ..begin
+    };
+    let remove = FileOperation {
+        action: FileAction::Remove,
+        path: b"/gone",
+        outcome: FileOutcome::Failed(2),
+        ..begin
+    };
+    let mut scribe = Scribe::begin(6, b"an age file");
+    scribe.event(1, 0, &Event::Subsystem { name: b"sftp" });
+    scribe.event(1, 0, &Event::FileOperation(begin));
+    scribe.event(2, 0, &Event::Output(b"\0\0\0\x05"));
+    scribe.event(3, 0, &Event::FileOperation(put));
+    scribe.event(4, 0, &Event::FileOperation(remove));
+    scribe.event(5, 0, &Event::ErrorOutput(b"err\n"));
+    let summary = TransferSummary {
+        protocol: TransferProtocol::Sftp,
+        is_whole: true,
+        files: 1,
+        unfinished: 0,
+        bytes_read: 0,
+        bytes_written: 11,
+        operations: 3,
+        failures: 1,
+        unmatched: 0,
+    };
+    scribe.event(6, 0, &Event::TransferSummary(summary));
+    scribe.event(7, 0, &Event::Closed);
+    let sample = scribe.end(Status::Complete, None);
+    let hash = "ab".repeat(32);
+
+    let mut out = Vec::new();
+    text(&mut open(&sample), None, &mut out).unwrap();
+    let expected = format!(
+        "sftp write /tmp/a\\u{{1b}}[2J, 11 bytes written, sha256 {hash}\nsftp remove /gone: no such file\nerr\n\
+         sftp: 1 files, 0 bytes read, 11 bytes written, 3 operations, 1 failed\n"
+    );
+    assert_eq!(String::from_utf8(out).unwrap(), expected);
+
+    let mut out = Vec::new();
+    cast(&mut open(&sample), None, &mut out).unwrap();
+    let out = String::from_utf8(out).unwrap();
+    assert!(out.contains("sftp remove /gone: no such file\\r\\n"), "{out}");
+    assert!(!out.contains("u0005"), "{out}");
+
+    let mut out = Vec::new();
+    json_lines(&mut open(&sample), &mut out).unwrap();
+    let lines: Vec<serde_json::Value> = String::from_utf8(out)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let operations: Vec<_> = lines
+        .iter()
+        .filter(|line| line["kind"] == "file_operation")
+        .collect();
+    assert_eq!(operations[1]["action"], "write");
+    assert_eq!(operations[1]["sha256"], hash);
+    assert_eq!(operations[1]["bytes_written"], 11);
+    assert_eq!(
+        (&operations[2]["outcome"], &operations[2]["status"]),
+        (&"failed".into(), &2.into())
+    );
+    let summary = lines
+        .iter()
+        .find(|line| line["kind"] == "transfer_summary")
+        .unwrap();
+    assert_eq!((&summary["files"], &summary["whole"]), (&1.into(), &true.into()));
+    assert!(
+        lines.iter().any(|line| line["kind"] == "output"),
+        "nothing is left out"
     );
 }
 

@@ -2,6 +2,7 @@
 
 mod channels;
 mod denials;
+mod followed;
 mod hostile;
 mod own;
 mod replies;
@@ -11,7 +12,7 @@ mod upstream;
 use weir_ssh::wire::{Reader, Writer, msg};
 
 use super::*;
-use crate::{CHANNELS_MAX, Endpoints, Program, Recording, TerminalSize};
+use crate::{CHANNELS_MAX, Endpoints, Program, Recording, TerminalSize, transfers::Transfers};
 
 type Bytes = Vec<u8>;
 
@@ -19,6 +20,7 @@ type Bytes = Vec<u8>;
 struct Rules {
     denies: fn(&Ask<'_>) -> Option<&'static str>,
     records: fn(Option<&Program<'_>>) -> Recording,
+    transfers: Transfers,
 }
 
 impl Policy for Rules {
@@ -28,6 +30,10 @@ impl Policy for Rules {
 
     fn recording(&self, program: Option<&Program<'_>>) -> Recording {
         (self.records)(program)
+    }
+
+    fn transfers(&self) -> Transfers {
+        self.transfers
     }
 }
 
@@ -69,6 +75,7 @@ impl Rig {
             rules: Rules {
                 denies,
                 records: |_| OUTPUT,
+                transfers: Transfers::default(),
             },
         }
     }
