@@ -50,6 +50,7 @@ mod store_credentials;
 mod store_s3;
 mod target_forms;
 mod terminal_resize;
+mod transfers;
 mod upstream_certificate;
 mod upstream_errors;
 mod user_certificates;

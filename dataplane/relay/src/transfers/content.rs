@@ -27,10 +27,13 @@ pub(super) struct Hashing {
     next: u64,
     /// Which way the first bytes went.
     flow: Option<Flow>,
+    /// Whether nothing was in the file that has not passed.
+    is_whole: bool,
 }
 
 impl Content {
-    pub(super) fn new(is_asked: bool) -> Content {
+    /// `is_whole`: the file has no contents but those that will pass.
+    pub(super) fn new(is_asked: bool, is_whole: bool) -> Content {
         if !is_asked {
             return Content::NotAsked;
         }
@@ -38,6 +41,7 @@ impl Content {
             hasher: Hasher::new(HashAlgorithm::Sha256),
             next: 0,
             flow: None,
+            is_whole,
         }))
     }
 
@@ -71,6 +75,22 @@ impl Content {
         }
     }
 
+    /// The file is about to be given this size; whether that is where it ends by what has passed.
+    pub(super) fn resize(&mut self, size: u64) -> bool {
+        let is_end = matches!(self, Content::Hashing(hashing) if hashing.next == size);
+        if !is_end {
+            self.spoil();
+        }
+        is_end
+    }
+
+    /// It has been given the size of what had passed: nothing else is left in it.
+    pub(super) fn made_whole(&mut self) {
+        if let Content::Hashing(hashing) = self {
+            hashing.is_whole = true;
+        }
+    }
+
     pub(super) fn spoil(&mut self) {
         if matches!(self, Content::Hashing(_)) {
             *self = Content::Unknown;
@@ -81,7 +101,7 @@ impl Content {
     pub(super) fn finish(self, empty: bool) -> ContentHash {
         match self {
             Content::NotAsked => ContentHash::NotAsked,
-            Content::Hashing(hashing) if hashing.flow.is_some() || empty => {
+            Content::Hashing(hashing) if hashing.is_whole && (hashing.flow.is_some() || empty) => {
                 let digest = hashing.hasher.finish();
                 <[u8; 32]>::try_from(digest.as_ref()).map_or(ContentHash::NotHashed, ContentHash::Sha256)
             }
@@ -103,7 +123,7 @@ mod tests {
 
     #[test]
     fn bytes_in_order_are_hashed() {
-        let mut content = Content::new(true);
+        let mut content = Content::new(true, true);
         for (offset, piece) in [(0, &b"he"[..]), (2, b""), (2, b"llo")] {
             assert!(content.begin(Flow::Write, offset));
             content.update(piece);
@@ -114,7 +134,7 @@ mod tests {
     #[test]
     fn a_gap_a_repeat_or_both_directions_leave_no_hash() {
         for (flow, offset) in [(Flow::Write, 3), (Flow::Write, 0), (Flow::Read, 2)] {
-            let mut content = Content::new(true);
+            let mut content = Content::new(true, true);
             assert!(content.begin(Flow::Write, 0));
             content.update(b"he");
             assert!(!content.begin(flow, offset));
@@ -124,14 +144,32 @@ mod tests {
 
     #[test]
     fn an_empty_file_has_a_hash_only_if_it_is_known_to_be_empty() {
-        assert_eq!(Content::new(true).finish(false), ContentHash::NotHashed);
-        assert_eq!(Content::new(true).finish(true), sha256(b""));
-        let mut read = Content::new(true);
+        assert_eq!(Content::new(true, true).finish(false), ContentHash::NotHashed);
+        assert_eq!(Content::new(true, true).finish(true), sha256(b""));
+        let mut read = Content::new(true, true);
         read.ended(0);
         assert_eq!(read.finish(false), sha256(b""));
-        let mut sparse = Content::new(true);
+        let mut sparse = Content::new(true, true);
         sparse.ended(7);
         assert_eq!(sparse.finish(false), ContentHash::NotHashed);
-        assert_eq!(Content::new(false).finish(true), ContentHash::NotAsked);
+        assert_eq!(Content::new(false, true).finish(true), ContentHash::NotAsked);
+    }
+
+    #[test]
+    fn a_file_that_had_contents_is_whole_once_it_ends_where_they_do() {
+        let written = || {
+            let mut content = Content::new(true, false);
+            assert!(content.begin(Flow::Write, 0));
+            content.update(b"hello");
+            content
+        };
+        assert_eq!(written().finish(false), ContentHash::NotHashed);
+        let mut content = written();
+        assert!(content.resize(5));
+        content.made_whole();
+        assert_eq!(content.finish(false), sha256(b"hello"));
+        let mut content = written();
+        assert!(!content.resize(4));
+        assert_eq!(content.finish(false), ContentHash::NotHashed);
     }
 }

@@ -168,7 +168,7 @@ impl Scp {
                 self.current = Some(Sending {
                     path: self.directories.below(name),
                     passed: 0,
-                    content: Content::new(self.wants_hashes),
+                    content: Content::new(self.wants_hashes, true),
                     failure: None,
                     is_accepted: false,
                 });

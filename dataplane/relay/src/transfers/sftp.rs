@@ -147,7 +147,7 @@ impl State {
     /// A request, or the head of one whose bytes follow.
     fn asked(&mut self, head: &Head, teller: &mut Teller, events: &mut Vec<SessionEvent>) {
         let path = |place| head.text(place).name();
-        let named = |action, path, target| Request::Named(Box::new(Named { action, path, target }));
+        let named = |action, path, target| Request::Named(Box::new(Named::new(action, path, target)));
         let one = |action| named(action, path(0), FileName::default());
         let request = match head.kind {
             packet::OPEN => Request::Open {
@@ -172,10 +172,7 @@ impl State {
                 }
             }
             packet::WRITE => self.writes(head),
-            packet::FSETSTAT => {
-                let path = self.resized(head);
-                named(FileAction::Setstat, path, FileName::default())
-            }
+            packet::FSETSTAT => Request::Named(Box::new(self.set(head))),
             packet::SETSTAT => one(FileAction::Setstat),
             packet::REMOVE => one(FileAction::Remove),
             packet::MKDIR => one(FileAction::Mkdir),
@@ -228,7 +225,7 @@ impl State {
                 return version.map_or(Request::Look, Request::VersionSelect);
             }
         };
-        Request::Named(Box::new(Named { action, path, target }))
+        Request::Named(Box::new(Named::new(action, path, target)))
     }
 
     /// The file of a READ or WRITE, which has one more in flight.
@@ -262,16 +259,21 @@ impl State {
         }
     }
 
-    /// FSETSTAT: the file's name. A size that is set makes its contents unknown (`SSH_FILEXFER_ATTR_SIZE`).
-    fn resized(&mut self, head: &Head) -> FileName {
-        const SIZE: u32 = 1;
+    /// FSETSTAT. OpenSSH's scp writes over what is there, and cuts off the rest in this way.
+    fn set(&mut self, head: &Head) -> Named {
         let handle = &head.text(0).bytes;
-        if head.short(1) & SIZE != 0
-            && let Some(file) = self.files.find(handle).and_then(|id| self.files.get_mut(id))
+        let mut request = Named::new(FileAction::Setstat, self.name_of(handle), FileName::default());
+        if head.short(1) & packet::ATTR_SIZE != 0
+            && let Some(id) = self.files.find(handle)
+            && let Some(file) = self.files.get_mut(id)
         {
-            file.content.spoil();
+            if head.version < 4 {
+                request.makes_whole = file.content.resize(head.number(2)).then_some(id);
+            } else {
+                file.content.spoil();
+            }
         }
-        self.name_of(handle)
+        request
     }
 
     fn name_of(&mut self, handle: &[u8]) -> FileName {
@@ -345,6 +347,10 @@ impl State {
                 }
             }
             Request::Named(request) => {
+                let made_whole = request.makes_whole.filter(|_| status == packet::OK);
+                if let Some(file) = made_whole.and_then(|id| self.files.get_mut(id)) {
+                    file.content.made_whole();
+                }
                 let mut operation = named(teller, *request);
                 operation.outcome = Outcome::of(status);
                 teller.tell(operation, events);
@@ -491,12 +497,17 @@ impl State {
 }
 
 impl Named {
-    fn opendir(path: FileName) -> Named {
+    fn new(action: FileAction, path: FileName, target: FileName) -> Named {
         Named {
-            action: FileAction::Opendir,
+            action,
             path,
-            target: FileName::default(),
+            target,
+            makes_whole: None,
         }
+    }
+
+    fn opendir(path: FileName) -> Named {
+        Named::new(FileAction::Opendir, path, FileName::default())
     }
 }
 
@@ -519,7 +530,8 @@ fn access(head: &Head) -> Access {
         return Access {
             reads: desired & 1 != 0,
             writes: desired & 6 != 0,
-            starts_empty: matches!(flags & 7, 0 | 1 | 4) && !appends,
+            starts_empty: matches!(flags & 7, 0 | 1 | 4),
+            appends,
             is_directory: false,
         };
     }
@@ -533,7 +545,8 @@ fn access(head: &Head) -> Access {
     Access {
         reads: flags & READ != 0,
         writes: flags & WRITE != 0,
-        starts_empty: flags & (TRUNCATE | EXCLUSIVE) != 0 && flags & APPEND == 0,
+        starts_empty: flags & (TRUNCATE | EXCLUSIVE) != 0,
+        appends: flags & APPEND != 0,
         is_directory: false,
     }
 }

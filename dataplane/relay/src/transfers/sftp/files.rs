@@ -25,6 +25,8 @@ pub(super) struct Access {
     pub(super) writes: bool,
     /// What is written is all that is in it afterwards.
     pub(super) starts_empty: bool,
+    /// Where it is written to is not what the request says.
+    pub(super) appends: bool,
     pub(super) is_directory: bool,
 }
 
@@ -46,9 +48,9 @@ pub(super) struct OpenFile {
 
 impl OpenFile {
     pub(super) fn new(name: FileName, access: Access, wants_hash: bool) -> OpenFile {
-        let mut content = Content::new(wants_hash && !access.is_directory);
-        // What is written into a file that has contents says nothing of the whole.
-        if access.writes && !access.starts_empty {
+        let is_whole = !access.writes || access.starts_empty;
+        let mut content = Content::new(wants_hash && !access.is_directory, is_whole);
+        if access.appends {
             content.spoil();
         }
         OpenFile {

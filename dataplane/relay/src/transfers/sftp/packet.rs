@@ -36,6 +36,9 @@ pub(super) const ATTRS: u8 = 105;
 pub(super) const EXTENDED: u8 = 200;
 pub(super) const EXTENDED_REPLY: u8 = 201;
 
+/// `SSH_FILEXFER_ATTR_SIZE`.
+pub(super) const ATTR_SIZE: u32 = 1;
+
 /// `SSH_FX_OK`.
 pub(super) const OK: u32 = 0;
 /// `SSH_FX_EOF`: the answer to a read behind the end, which is no failure.
@@ -50,6 +53,8 @@ pub(super) enum Field {
     Path,
     /// Of an extension.
     Name,
+    /// A file's size, if the flags before it say that it is there (`SSH_FILEXFER_ATTR_SIZE`).
+    Size,
     /// A file's bytes; the last that is read.
     Bulk,
 }
@@ -72,7 +77,7 @@ pub(super) enum Extension {
 
 /// What is read of a packet, behind its type. Of one that is unknown, nothing: OpenSSH's server does not even answer it.
 pub(super) fn fields(from: Side, kind: u8, version: u32) -> &'static [Field] {
-    use Field::{Bulk, Handle, Name, Path, U32, U64};
+    use Field::{Bulk, Handle, Name, Path, Size, U32, U64};
     match (from, kind) {
         (Side::Client, INIT) | (Side::Target, VERSION) => &[U32],
         // Since version 5 the wishes stand in two numbers.
@@ -81,7 +86,9 @@ pub(super) fn fields(from: Side, kind: u8, version: u32) -> &'static [Field] {
         (Side::Client, CLOSE) => &[U32, Handle],
         (Side::Client, READ) => &[U32, Handle, U64],
         (Side::Client, WRITE) => &[U32, Handle, U64, Bulk],
-        (Side::Client, FSETSTAT) => &[U32, Handle, U32],
+        // Since version 4 the size does not come first.
+        (Side::Client, FSETSTAT) if version >= 4 => &[U32, Handle, U32],
+        (Side::Client, FSETSTAT) => &[U32, Handle, U32, Size],
         (Side::Client, SETSTAT | OPENDIR | REMOVE | MKDIR | RMDIR | READLINK) => &[U32, Path],
         (Side::Client, RENAME | SYMLINK) => &[U32, Path, Path],
         (Side::Client, LSTAT | FSTAT | READDIR | REALPATH | STAT) => &[U32],

@@ -44,6 +44,8 @@ pub(super) struct Named {
     pub(super) action: FileAction,
     pub(super) path: FileName,
     pub(super) target: FileName,
+    /// The file that ends with what has passed of it if this is done.
+    pub(super) makes_whole: Option<FileId>,
 }
 
 impl Request {

@@ -159,7 +159,15 @@ impl Scanner {
                         self.at = At::Skip;
                         return Ok(Some(Step::Head));
                     };
-                    let width = if *field == Field::U64 { 8 } else { 4 };
+                    if *field == Field::Size && self.head.short(1) & packet::ATTR_SIZE == 0 {
+                        self.fields = rest;
+                        continue;
+                    }
+                    let width = if matches!(field, Field::U64 | Field::Size) {
+                        8
+                    } else {
+                        4
+                    };
                     if self.left + u32::from(self.gathered) < u32::from(width) {
                         return Err(self.short());
                     }
@@ -240,7 +248,7 @@ impl Scanner {
     fn field(&mut self, field: Field, number: u64) -> Result<bool, Fault> {
         let length = u32::try_from(number).unwrap_or(u32::MAX);
         match field {
-            Field::U32 | Field::U64 => {
+            Field::U32 | Field::U64 | Field::Size => {
                 self.head.numbers[self.head.numbers_read] = number;
                 self.head.numbers_read += 1;
             }

@@ -446,21 +446,34 @@ fn a_hash_is_of_the_whole_file_or_there_is_none() {
         );
         assert_eq!(operations[0].bytes_written, 4);
     }
-    let (operations, _) = told(&talk([
-        open(1, "f", PUTS),
-        handle(1, "h"),
-        write(2, "h", 0, b"ab"),
-        status(2, OK),
-        request(FSETSTAT, 3, |out| {
-            out.put_string("h");
-            out.put_u32(1);
-            out.extend_from_slice(&1u64.to_be_bytes());
-        }),
-        status(3, OK),
-        about(CLOSE, 4, &["h"]),
-        status(4, OK),
-    ]));
-    assert_eq!(operations[1].content, ContentHash::NotHashed, "its size was set");
+    // scp writes over what is there and then sets the size.
+    for (flags, size, answered, expected) in [
+        (update, 2u64, OK, sha256(b"ab")),
+        (update, 2, 4, ContentHash::NotHashed),
+        (update, 1, OK, ContentHash::NotHashed),
+        (PUTS, 1, OK, ContentHash::NotHashed),
+        (append, 2, OK, ContentHash::NotHashed),
+    ] {
+        let (operations, _) = told(&talk([
+            open(1, "f", flags),
+            handle(1, "h"),
+            write(2, "h", 0, b"ab"),
+            status(2, OK),
+            request(FSETSTAT, 3, |out| {
+                out.put_string("h");
+                out.put_u32(ATTR_SIZE);
+                out.extend_from_slice(&size.to_be_bytes());
+            }),
+            status(3, answered),
+            about(CLOSE, 4, &["h"]),
+            status(4, OK),
+        ]));
+        assert_eq!(operations[0].action, FileAction::Setstat);
+        assert_eq!(
+            operations[1].content, expected,
+            "flags {flags:#x}, size {size}, answered {answered}"
+        );
+    }
 }
 
 #[test]
