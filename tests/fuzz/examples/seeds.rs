@@ -20,6 +20,154 @@ fn main() {
     certificate();
     auth_request();
     recording();
+    sftp();
+    scp();
+}
+
+/// A packet of SFTP: its type, a number, and the rest.
+fn sftp_packet(kind: u8, id: u32, rest: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut body = vec![kind];
+    body.put_u32(id);
+    rest(&mut body);
+    let mut packet = Vec::new();
+    packet.put_string(&body);
+    packet
+}
+
+/// Honest conversations: the parts are the client's and the target's by turns.
+fn sftp() {
+    let strings =
+        |texts: &'static [&str]| move |out: &mut Vec<u8>| texts.iter().for_each(|text| out.put_string(text));
+    let greeting = |version| [sftp_packet(1, version, |_| {}), sftp_packet(2, version, |_| {})];
+    let open = sftp_packet(3, 1, |out| {
+        out.put_string("/tmp/f");
+        out.put_u32(0x1a);
+        out.put_u32(0);
+    });
+    let handle = sftp_packet(102, 1, strings(&["h"]));
+    let write = sftp_packet(6, 2, |out| {
+        out.put_string("h");
+        out.put_u32(0);
+        out.put_u32(0);
+        out.put_string("contents");
+    });
+    let read = sftp_packet(5, 3, |out| {
+        out.put_string("h");
+        out.put_u32(0);
+        out.put_u32(0);
+        out.put_u32(9);
+    });
+    let status = |id, code| sftp_packet(101, id, |out| out.put_u32(code));
+    let data = sftp_packet(103, 3, strings(&["contents"]));
+    let close = sftp_packet(4, 4, strings(&["h"]));
+    let [init, version] = greeting(3);
+    let requests = [write, read, close].concat();
+    let answers = [status(2, 0), data, status(4, 0)].concat();
+    write_parts(
+        "sftp",
+        "file",
+        &[&init, &version, &open, &handle, &requests, &answers],
+    );
+    let names = [
+        (13, &["f"][..]),
+        (14, &["d"]),
+        (15, &["d"]),
+        (18, &["a", "b"]),
+        (20, &["t", "l"]),
+        (11, &["d"]),
+    ];
+    let requests: Vec<u8> = names
+        .iter()
+        .flat_map(|&(kind, texts)| {
+            sftp_packet(kind, u32::from(kind), |out| {
+                texts.iter().for_each(|text| out.put_string(text))
+            })
+        })
+        .collect();
+    let answers: Vec<u8> = names
+        .iter()
+        .flat_map(|&(kind, _)| status(u32::from(kind), u32::from(kind) % 3))
+        .collect();
+    write_parts("sftp", "names", &[&init, &version, &requests, &answers]);
+    let extensions = [
+        sftp_packet(200, 1, strings(&["posix-rename@openssh.com", "a", "b"])),
+        sftp_packet(200, 2, strings(&["hardlink@openssh.com", "a", "b"])),
+        sftp_packet(200, 3, strings(&["lsetstat@openssh.com", "a"])),
+        sftp_packet(200, 4, strings(&["version-select", "6"])),
+        sftp_packet(200, 5, strings(&["unknown@example.org", "a"])),
+    ];
+    let answers: Vec<u8> = (1..6).flat_map(|id| status(id, 0)).collect();
+    write_parts(
+        "sftp",
+        "extensions",
+        &[&init, &version, &extensions.concat(), &answers],
+    );
+    let [init, version] = greeting(6);
+    let link = sftp_packet(21, 1, strings(&["new", "old"]));
+    write_parts(
+        "sftp",
+        "version-6",
+        &[
+            &init,
+            &version,
+            &[open, link].concat(),
+            &[handle, status(1, 0)].concat(),
+        ],
+    );
+}
+
+fn scp() {
+    write_parts(
+        "scp",
+        "upload",
+        &[
+            b"",
+            b"\0",
+            b"T1 0 1 0\n",
+            b"\0",
+            b"D0755 0 d\n",
+            b"\0",
+            b"C0644 5 f\n",
+            b"\0",
+            b"hello\0",
+            b"\0",
+            b"E\n",
+            b"\0",
+        ],
+    );
+    write_parts(
+        "scp",
+        "download",
+        &[
+            b"\0",
+            b"C0644 5 f\n",
+            b"\0",
+            b"hello\0",
+            b"\0",
+            b"\x01no such file\n",
+        ],
+    );
+    write_parts(
+        "scp",
+        "refused",
+        &[
+            b"",
+            b"\0",
+            b"C0644 5 f\n",
+            b"\x01denied\n",
+            b"C0644 0 g\n",
+            b"\0",
+            b"\0",
+            b"\0",
+        ],
+    );
+}
+
+/// An input that is its parts and nothing before them.
+fn write_parts(target: &str, name: &str, parts: &[&[u8]]) {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+    fs::create_dir_all(&directory).expect("the corpus can be written");
+    fs::write(directory.join(name), join(parts)).expect("the corpus can be written");
 }
 
 fn write(target: &str, name: &str, mode: u8, content: &[u8]) {

@@ -4,6 +4,8 @@ use core::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use weir_crypto::random::Random;
+use weir_relay::transfers::{Decoder, program::CopyProgram};
+use weir_relay::{ChannelId, SessionEvent, Side};
 use weir_ssh::algorithm::{CipherAlgorithm, HostKeyAlgorithm, KexAlgorithm, MacAlgorithm};
 use weir_ssh::auth::server::Authority;
 use weir_ssh::certificate::{Certificate, CertificateRequest, CertificateType};
@@ -104,6 +106,36 @@ pub fn frame(payload: &[u8]) -> Vec<u8> {
     packet.extend_from_slice(payload);
     packet.resize(packet.len() + padding, 0);
     packet
+}
+
+/// Lets a decoder of file transfers read the parts of the input by turns from either end (the client's first, and an empty
+/// part changes nothing but the turn), once whole and once byte by byte.
+pub fn check_transfer(program: &CopyProgram<'_>, data: &[u8]) {
+    let told = |piece: usize| {
+        let mut decoder = Decoder::new(ChannelId(0), program, true);
+        let mut events = Vec::new();
+        let sides = [Side::Client, Side::Target].into_iter().cycle();
+        for (from, part) in sides.zip(parts(data)) {
+            for bytes in part.chunks(piece) {
+                decoder.data(from, bytes, &mut events);
+            }
+        }
+        decoder.finish(&mut events);
+        events
+    };
+    let events = told(usize::MAX);
+    assert_eq!(told(1), events, "the division changes what is told");
+    let summaries = events
+        .iter()
+        .filter(|event| matches!(event, SessionEvent::TransferSummary { .. }));
+    assert_eq!(summaries.count(), 1, "one sum is told");
+    // Every report takes a request or an answer of some bytes.
+    assert!(
+        events.len() <= data.len() + 4,
+        "{} reports of {} bytes",
+        events.len(),
+        data.len()
+    );
 }
 
 struct AnyHostKey;
