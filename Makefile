@@ -77,6 +77,11 @@ compare: ## one table, measured now: Weir beside a direct connection and other r
 	@.ci/need $(TEST_NEEDS)
 	@bench/compare $(ARGS)
 
+.PHONY: transfers
+transfers: ## what reading file transfers in passing costs: sftp with it off, on, and with hashes (ARGS=--help)
+	@.ci/need $(TEST_NEEDS)
+	@bench/compare transfers $(ARGS)
+
 .PHONY: pacing
 pacing: ## the long tests against real sshd: a thousand clients at once, fifty Ansible forks for each of twenty users
 	@.ci/need $(TEST_NEEDS)

@@ -12,6 +12,7 @@ mod payload;
 mod process;
 mod subject;
 mod table;
+pub mod transfers;
 mod world;
 
 pub use payload::Data;

@@ -43,7 +43,33 @@ fn random_bytes_go_both_ways_too() {
     assert_eq!(rows[0]["failures"], Value::Array(vec![]), "{}", rows[0]);
 }
 
-fn compare(args: &[&str]) -> Vec<Value> {
+#[test]
+fn transfers_are_measured_in_each_mode() {
+    let done = tool()
+        .args(["transfers", "--gb", "0.01", "--rounds", "1"])
+        .output()
+        .expect("compare can be run");
+    let (table, said) = (
+        String::from_utf8_lossy(&done.stdout),
+        String::from_utf8_lossy(&done.stderr),
+    );
+    assert!(done.status.success(), "{said}");
+    for mode in ["not followed", "followed", "followed, with SHA-256"] {
+        let row = table
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("{mode:24}")));
+        let row = row.unwrap_or_else(|| panic!("no row {mode:?}: {table}"));
+        let figures: Vec<f64> = row
+            .split_whitespace()
+            .map(|figure| figure.parse().unwrap())
+            .collect();
+        assert_eq!(figures.len(), 6, "{row}");
+        assert!(figures[0] > 0.0 && figures[3] > 0.0, "{row}");
+    }
+}
+
+/// The tool, with a Weir to measure beside it.
+fn tool() -> Command {
     let tool = Path::new(env!("CARGO_BIN_EXE_compare"));
     // Cargo builds a package's binaries for the tests of that package alone, so this must be there already.
     let weir = tool.with_file_name("weir");
@@ -53,8 +79,16 @@ fn compare(args: &[&str]) -> Vec<Value> {
         weir.display()
     );
     let mut command = Command::new(tool);
-    command.args(args).arg("--json").stdin(Stdio::null());
-    let done = command.output().expect("compare can be run");
+    command.stdin(Stdio::null());
+    command
+}
+
+fn compare(args: &[&str]) -> Vec<Value> {
+    let done = tool()
+        .args(args)
+        .arg("--json")
+        .output()
+        .expect("compare can be run");
     let said = String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success(), "{said}");
     let table: Value = serde_json::from_slice(&done.stdout).unwrap_or_else(|e| panic!("{e}: {said}"));

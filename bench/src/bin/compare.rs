@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use weir_bench::compare::{self, Data, Kind, Options};
+use weir_bench::compare::{self, Data, Kind, Options, transfers};
 use weir_bench::{russh_forwarder, uring_relay};
 
 /// Starts a throwaway sshd, Weir and the others, measures each with OpenSSH clients, and prints one table.
@@ -13,7 +13,7 @@ use weir_bench::{russh_forwarder, uring_relay};
 #[command(name = "compare")]
 struct Arguments {
     #[command(subcommand)]
-    serve: Option<Serve>,
+    verb: Option<Verb>,
     /// The rows to measure.
     #[arg(
         long,
@@ -57,9 +57,21 @@ struct Arguments {
     json: bool,
 }
 
-/// The forwarders, each run as a process of its own so that its cost can be told apart.
+/// What else there is to measure; and the forwarders, each run as a process of its own so that its cost can be told apart.
 #[derive(Subcommand)]
-enum Serve {
+enum Verb {
+    /// What reading file transfers in passing costs: `sftp` through Weir with it off, on, and with hashes.
+    Transfers {
+        /// Gigabytes (10^9 bytes) to put, and to get, in each round.
+        #[arg(long, default_value_t = 2.0)]
+        gb: f64,
+        /// Measure everything this often and show medians.
+        #[arg(long, default_value_t = 5)]
+        rounds: u32,
+        /// The weir binary; by default the one beside this program.
+        #[arg(long, value_name = "FILE")]
+        weir: Option<PathBuf>,
+    },
     /// The forwarder on russh.
     #[command(hide = true)]
     ServeRussh {
@@ -81,8 +93,13 @@ enum Serve {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    match arguments.serve {
-        Some(Serve::ServeRussh {
+    match arguments.verb {
+        Some(Verb::Transfers { gb, rounds, weir }) => transfers::run(&transfers::Options {
+            gigabytes: gb,
+            rounds,
+            weir: weir_binary(weir)?,
+        }),
+        Some(Verb::ServeRussh {
             listen,
             target,
             workers,
@@ -93,7 +110,7 @@ fn main() -> Result<()> {
             let keys = russh_forwarder::Keys::load(&host_key, &user_key, &target_host_key)?;
             russh_forwarder::serve(listen, target, workers, keys)
         }
-        Some(Serve::ServeUring {
+        Some(Verb::ServeUring {
             listen,
             target,
             workers,
@@ -111,11 +128,16 @@ fn main() -> Result<()> {
             workers: arguments
                 .workers
                 .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
-            weir: match arguments.weir {
-                Some(binary) => binary,
-                None => std::env::current_exe()?.with_file_name("weir"),
-            },
+            weir: weir_binary(arguments.weir)?,
             json: arguments.json,
         }),
+    }
+}
+
+/// The binary that was named, or the one beside this program.
+fn weir_binary(named: Option<PathBuf>) -> Result<PathBuf> {
+    match named {
+        Some(binary) => Ok(binary),
+        None => Ok(std::env::current_exe()?.with_file_name("weir")),
     }
 }

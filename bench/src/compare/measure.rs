@@ -17,7 +17,7 @@ use super::payload::Payload;
 use super::process::{Owned, cpu_time, memory_kib};
 
 /// A proxy goes on working for a moment after its clients have ended: it closes, records, accounts.
-const SETTLE: Duration = Duration::from_millis(500);
+pub(super) const SETTLE: Duration = Duration::from_millis(500);
 
 /// An `ssh` command line up to, and with, the host.
 #[derive(Clone)]

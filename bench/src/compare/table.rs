@@ -150,7 +150,7 @@ fn amounts(options: &Options) -> String {
 }
 
 /// What the figures were taken on.
-fn machine() -> Vec<String> {
+pub(super) fn machine() -> Vec<String> {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let model = fs::read_to_string("/proc/cpuinfo").ok().and_then(|info| {
         let line = info.lines().find(|line| line.starts_with("model name"))?;
@@ -172,7 +172,7 @@ fn machine() -> Vec<String> {
         .collect()
 }
 
-fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
+pub(super) fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;

@@ -72,25 +72,12 @@ impl World {
 
     /// Starts Weir on the state that [`World::set_weir_up`] has made, as a fresh process, as every row's is.
     pub(super) fn start_weir(&mut self, recorded: Recorded) -> Result<()> {
-        let (data, config, log) = (self.path("weir"), self.path("weir.toml"), self.path("weir.log"));
-        let weir = self.weir.as_mut().context("Weir is not part of this run")?;
-        if let Some(mut before) = weir.process.take() {
-            before.end()?;
-        }
-        let limit = match recorded {
+        let configuration = match recorded {
             Recorded::Whole => "[recording]\nexec_output_limit = \"0\"\n",
             Recorded::Synchronously => "[recording]\nexec_output_limit = \"0\"\nmode = \"sync\"\n",
             Recorded::ToDefaultLimit | Recorded::NotAtAll => "",
         };
-        fs::write(&config, limit)?;
-        let mut up = Command::new(&weir.binary);
-        up.args(["up", "--listen", &weir.address.to_string(), "--data"]);
-        up.arg(data).arg("--config").arg(config);
-        let log = fs::File::options().create(true).append(true).open(log)?;
-        weir.process = Some(Owned::spawn(
-            up.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log),
-        )?);
-        self.weir(&["status", "--wait", "10s"])?;
+        self.start_weir_with(configuration)?;
         let role = self.path("access.toml");
         let record_session = if recorded == Recorded::NotAtAll {
             "off"
@@ -105,6 +92,25 @@ impl World {
             ),
         )?;
         self.weir(&["roles", "put", utf8(&role)?])?;
+        Ok(())
+    }
+
+    /// The same with this configuration file.
+    pub(super) fn start_weir_with(&mut self, configuration: &str) -> Result<()> {
+        let (data, config, log) = (self.path("weir"), self.path("weir.toml"), self.path("weir.log"));
+        let weir = self.weir.as_mut().context("Weir is not part of this run")?;
+        if let Some(mut before) = weir.process.take() {
+            before.end()?;
+        }
+        fs::write(&config, configuration)?;
+        let mut up = Command::new(&weir.binary);
+        up.args(["up", "--listen", &weir.address.to_string(), "--data"]);
+        up.arg(data).arg("--config").arg(config);
+        let log = fs::File::options().create(true).append(true).open(log)?;
+        weir.process = Some(Owned::spawn(
+            up.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log),
+        )?);
+        self.weir(&["status", "--wait", "10s"])?;
         Ok(())
     }
 
