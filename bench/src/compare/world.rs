@@ -192,7 +192,7 @@ impl World {
         let mut config = format!(
             "Port {}\nListenAddress 127.0.0.1\nPidFile none\nHostKey {}\nAuthorizedKeysFile {}\n\
              StrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin yes\n\
-             MaxStartups 200:30:400\nMaxSessions 100\nLogLevel ERROR\n",
+             MaxStartups 200:30:400\nMaxSessions 100\nSubsystem sftp internal-sftp\nLogLevel ERROR\n",
             self.target.port(),
             at("host"),
             at("authorized_keys"),
