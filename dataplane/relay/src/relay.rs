@@ -43,7 +43,7 @@ pub use self::{opening::OpenFailure, own::OwnChannel};
 ///
 /// OpenSSH pipelines a session's requests (a terminal, some dozens of variables, a program) and its
 /// remote forwards; thousands unanswered are an attempt on our memory.
-const HELD_MAX: usize = 4096;
+const HELD_MAX: u32 = 4096;
 
 /// What is to be done with the packet that was given to [`Relay::packet`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +87,7 @@ pub struct Relay {
     /// Replies to global requests that client and target await, by [`Side::index`].
     globals: [Replies; 2],
     /// Replies kept, in `globals` and all channels together.
-    held: usize,
+    held: u32,
     /// Pings forwarded and not yet answered, by [`Side::index`] of who sent them.
     pings: [u32; 2],
     /// Which end answers `ping@openssh.com`, by [`Side::index`].
@@ -378,7 +378,7 @@ impl Relay {
         if self.held > HELD_MAX {
             return Err(Error::RepliesOutstanding {
                 by: requester,
-                count: self.held,
+                count: self.held as usize,
             });
         }
         Ok(())

@@ -91,8 +91,9 @@ impl Replies {
     }
 
     /// Answers kept.
-    pub(crate) fn held(&self) -> usize {
-        self.held.as_ref().map_or(0, |held| held.len())
+    pub(crate) fn held(&self) -> u32 {
+        let held = self.held.as_ref().map_or(0, |held| held.len());
+        u32::try_from(held).expect("the owner bounds what is kept")
     }
 
     /// Forgets all: the requester will get no more replies.

@@ -144,7 +144,7 @@ impl Channel {
         &mut self.replies[requester.index()]
     }
 
-    pub(crate) fn held_replies(&self) -> usize {
+    pub(crate) fn held_replies(&self) -> u32 {
         self.replies.iter().map(Replies::held).sum()
     }
 }
