@@ -16,11 +16,13 @@
 //!
 //! What a channel transfers of files is read in passing ([`transfers`]).
 //!
-//! The crate is pure: no IO, no clock, no allocation for a packet of data.
+//! The crate is pure: no IO, no clock, no allocation for a packet of data. What is typed on a terminal and may be recorded only
+//! where it was shown goes through an [`Echo`](echo::Echo).
 
 #![forbid(unsafe_code)]
 
 mod actions;
+pub mod echo;
 mod error;
 mod event;
 mod policy;
