@@ -83,6 +83,11 @@ impl ForwardKind {
         (ForwardKind::Agent, "auth-agent"),
     ];
 
+    fn from_code(code: u8) -> Result<Self, Malformed> {
+        let known = Self::ALL.get(usize::from(code));
+        known.map(|(kind, _)| *kind).ok_or(Malformed("forward"))
+    }
+
     /// As exports name it: the channel type without its domain.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -114,6 +119,10 @@ impl EventKind {
     pub const GAP: EventKind = EventKind(17);
     pub const FILE_OPERATION: EventKind = EventKind(16);
     pub const TRANSFER_SUMMARY: EventKind = EventKind(20);
+    pub const ENVIRONMENT: EventKind = EventKind(18);
+    pub const FORWARD_END: EventKind = EventKind(19);
+    pub const WITHHELD_INPUT: EventKind = EventKind(21);
+    pub const DIGEST: EventKind = EventKind(22);
 
     /// Whether the payload is the bytes of a stream, which may be divided between events at any byte.
     #[must_use]
@@ -231,6 +240,44 @@ pub enum Event<'a> {
     FileOperation(FileOperation<'a>),
     /// What a channel's transfers came to; when it ends.
     TransferSummary(TransferSummary),
+    /// The client set an environment variable for what the channel will run; the target need not have accepted it.
+    Environment {
+        /// The variable's name.
+        name: &'a [u8],
+        /// Its value, where the cluster lets it be recorded.
+        value: Option<&'a [u8]>,
+    },
+    /// A forwarding channel has ended.
+    ForwardEnd {
+        /// Which type of channel.
+        kind: ForwardKind,
+        /// Whether the target opened it, and not the client.
+        by_target: bool,
+        /// Host name, address or socket path that it led to; empty for X11 and agent.
+        host: &'a [u8],
+        /// TCP port, 0 where there is none.
+        port: u32,
+        /// Bytes that passed from the client to the target.
+        from_client: u64,
+        /// Bytes that passed from the target to the client.
+        from_target: u64,
+        /// How long it was open.
+        duration: Duration,
+    },
+    /// Input that policy lets be recorded only where it was echoed, and that was not.
+    WithheldInput {
+        /// How much it was.
+        bytes: u64,
+    },
+    /// SHA-256 of what of a stream was not recorded since its limit was reached; written beside [`Event::Unrecorded`].
+    Digest {
+        /// Which one.
+        stream: Stream,
+        /// Bytes that it is made of.
+        bytes: u64,
+        /// The digest.
+        sha256: [u8; 32],
+    },
     /// A kind that this version does not know.
     Unknown {
         /// Its code.
@@ -263,6 +310,10 @@ impl<'a> Event<'a> {
             Event::Gap { .. } => EventKind::GAP,
             Event::FileOperation(_) => EventKind::FILE_OPERATION,
             Event::TransferSummary(_) => EventKind::TRANSFER_SUMMARY,
+            Event::Environment { .. } => EventKind::ENVIRONMENT,
+            Event::ForwardEnd { .. } => EventKind::FORWARD_END,
+            Event::WithheldInput { .. } => EventKind::WITHHELD_INPUT,
+            Event::Digest { .. } => EventKind::DIGEST,
             Event::Unknown { kind, .. } => *kind,
         }
     }
@@ -373,6 +424,40 @@ impl<'a> Event<'a> {
             }
             Event::FileOperation(operation) => operation.encode(out),
             Event::TransferSummary(summary) => summary.encode(out),
+            Event::Environment { name, value } => {
+                put_string(out, name);
+                out.push(u8::from(value.is_some()));
+                if let Some(value) = value {
+                    put_string(out, value);
+                }
+            }
+            Event::ForwardEnd {
+                kind,
+                by_target,
+                host,
+                port,
+                from_client,
+                from_target,
+                duration,
+            } => {
+                out.push(kind as u8);
+                out.push(u8::from(by_target));
+                put_string(out, host);
+                for value in [u64::from(port), from_client, from_target, micros(duration)] {
+                    put_varint(out, value);
+                }
+            }
+            Event::WithheldInput { bytes } => put_varint(out, bytes),
+            Event::Digest {
+                stream,
+                bytes,
+                sha256,
+            } => {
+                out.push(stream.kind().0);
+                put_varint(out, bytes);
+                out.push(SHA256);
+                put_string(out, &sha256);
+            }
             Event::Unknown { payload, .. } => out.extend_from_slice(payload),
         }
     }
@@ -417,10 +502,7 @@ impl<'a> Event<'a> {
             },
             EventKind::CLOSED => Event::Closed,
             EventKind::FORWARD => {
-                let code = p.u8("forward")?;
-                let (kind, _) = *ForwardKind::ALL
-                    .get(usize::from(code))
-                    .ok_or(Malformed("forward"))?;
+                let kind = ForwardKind::from_code(p.u8("forward")?)?;
                 Event::Forward {
                     kind,
                     host: p.string("forward")?,
@@ -438,10 +520,44 @@ impl<'a> Event<'a> {
             },
             EventKind::FILE_OPERATION => Event::FileOperation(FileOperation::decode(&mut p)?),
             EventKind::TRANSFER_SUMMARY => Event::TransferSummary(TransferSummary::decode(&mut p)?),
+            EventKind::ENVIRONMENT => Event::Environment {
+                name: p.string("environment")?,
+                value: match p.u8("environment")? {
+                    0 => None,
+                    _ => Some(p.string("environment")?),
+                },
+            },
+            EventKind::FORWARD_END => Event::ForwardEnd {
+                kind: ForwardKind::from_code(p.u8("forward end")?)?,
+                by_target: p.u8("forward end")? != 0,
+                host: p.string("forward end")?,
+                port: p.varint_u32("forward end")?,
+                from_client: p.varint("forward end")?,
+                from_target: p.varint("forward end")?,
+                duration: Duration::from_micros(p.varint("forward end")?),
+            },
+            EventKind::WITHHELD_INPUT => Event::WithheldInput {
+                bytes: p.varint("withheld input")?,
+            },
+            EventKind::DIGEST => {
+                let (stream, bytes) = (Stream::from_code(p.u8("digest")?)?, p.varint("digest")?);
+                match p.u8("digest")? {
+                    SHA256 => Event::Digest {
+                        stream,
+                        bytes,
+                        sha256: *p.string("digest")?.as_array().ok_or(Malformed("digest"))?,
+                    },
+                    // Of a later version.
+                    _ => Event::Unknown { kind, payload },
+                }
+            }
             _ => Event::Unknown { kind, payload },
         })
     }
 }
+
+/// The code of SHA-256 (FIPS 180-4), the only digest of this version.
+const SHA256: u8 = 1;
 
 fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
@@ -635,6 +751,29 @@ mod tests {
                 failures: 6,
                 unmatched: 7,
             }),
+            Event::Environment {
+                name: b"LANG",
+                value: Some(b"de_DE.UTF-8"),
+            },
+            Event::Environment {
+                name: b"TOKEN",
+                value: None,
+            },
+            Event::ForwardEnd {
+                kind: ForwardKind::DirectTcp,
+                by_target: true,
+                host: b"db",
+                port: 5432,
+                from_client: u64::MAX,
+                from_target: 1,
+                duration: Duration::from_secs(77),
+            },
+            Event::WithheldInput { bytes: 9 },
+            Event::Digest {
+                stream: Stream::ErrorOutput,
+                bytes: 1 << 40,
+                sha256: [0xa5; 32],
+            },
             Event::Unknown {
                 kind: EventKind(200),
                 payload: b"later",

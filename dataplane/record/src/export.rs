@@ -5,6 +5,7 @@ mod json;
 mod text;
 
 use std::io;
+use std::time::Duration;
 
 use crate::event::{Entry, Stream};
 use crate::reader::ReadError;
@@ -54,6 +55,26 @@ impl Followed {
         let is_protocol = matches!(entry.event.data(), Some((Stream::Output | Stream::Input, _)));
         is_protocol && self.0.contains(&entry.channel)
     }
+}
+
+/// What a reader is told where nobody recorded, if that is what the event says: one line, without control characters.
+fn gap(event: &crate::event::Event<'_>) -> Option<String> {
+    let crate::event::Event::Gap {
+        from,
+        to,
+        bytes,
+        events,
+        reason,
+    } = *event
+    else {
+        return None;
+    };
+    let reason = String::from_utf8_lossy(reason).replace(char::is_control, " ");
+    let length =
+        Duration::from_millis(u64::try_from(to.saturating_sub(from).as_millis()).unwrap_or(u64::MAX));
+    Some(format!(
+        "weir: not recorded for {length:?}, {bytes} bytes and {events} other events: {reason}"
+    ))
 }
 
 /// Makes whole characters of a stream of bytes that is divided anywhere. Bytes that are no UTF-8 become U+FFFD.

@@ -65,7 +65,8 @@ struct Tracks {
 
 struct Piece {
     at: Duration,
-    track: usize,
+    /// Of all if none is given.
+    track: Option<usize>,
     bytes: Range<usize>,
     /// Weir's own words, which nobody printed.
     is_note: bool,
@@ -127,6 +128,21 @@ impl Tracks {
                 );
                 self.print(entry, note.as_bytes(), true);
             }
+            Event::Gap {
+                from,
+                to,
+                bytes,
+                reason,
+                ..
+            } => {
+                let reason = String::from_utf8_lossy(reason).replace(char::is_control, " ");
+                let seconds = to.saturating_sub(from).as_secs_f64();
+                let note = format!(
+                    "\n[weir: {} in {seconds:.1} s were not recorded: {reason}]\n",
+                    size(bytes)
+                );
+                self.piece(entry.at, None, note.as_bytes(), true);
+            }
             Event::Closed => {
                 self.open.remove(&entry.channel);
             }
@@ -137,10 +153,14 @@ impl Tracks {
     fn print(&mut self, entry: &Entry<'_>, data: &[u8], is_note: bool) {
         let track = self.track(entry.channel);
         self.tracks[track].printed = true;
+        self.piece(entry.at, Some(track), data, is_note);
+    }
+
+    fn piece(&mut self, at: Duration, track: Option<usize>, data: &[u8], is_note: bool) {
         let begin = self.bytes.len();
         self.bytes.extend_from_slice(data);
         self.pieces.push(Piece {
-            at: entry.at,
+            at,
             track,
             bytes: begin..self.bytes.len(),
             is_note,
@@ -177,7 +197,8 @@ impl Tracks {
     }
 
     fn pieces<'a>(&'a self, chosen: &'a [usize]) -> impl Iterator<Item = &'a Piece> {
-        self.pieces.iter().filter(|piece| chosen.contains(&piece.track))
+        let pieces = self.pieces.iter();
+        pieces.filter(|piece| piece.track.is_none_or(|track| chosen.contains(&track)))
     }
 
     fn reel(&self, chosen: &[usize], idle_limit: Option<Duration>) -> Reel {
@@ -190,7 +211,7 @@ impl Tracks {
         let mut line = Vec::new();
         for piece in self.pieces(chosen) {
             let bytes = &self.bytes[piece.bytes.clone()];
-            if self.tracks[piece.track].has_terminal {
+            if piece.track.is_some_and(|track| self.tracks[track].has_terminal) {
                 reel.output(piece.at, bytes);
             } else {
                 // No terminal driver has turned line ends into what a raw screen needs.
@@ -255,6 +276,33 @@ mod tests {
         let reel = tracks.reel(&[1], None);
         assert_eq!(reel.bytes(0..1), b"one");
         assert_eq!(reel.size(), Some((80, 24)));
+    }
+
+    #[test]
+    fn a_stretch_that_nobody_recorded_is_told_on_whatever_is_played() {
+        let tracks = tracks(&[
+            entry(1, 0, TERMINAL),
+            entry(1, 1, Event::Output(b"before")),
+            entry(
+                0,
+                2500,
+                Event::Gap {
+                    from: Duration::from_millis(1),
+                    to: Duration::from_millis(2500),
+                    bytes: 4096,
+                    events: 0,
+                    reason: b"no space\x1b[2J",
+                },
+            ),
+            entry(1, 2600, Event::Output(b"after")),
+        ]);
+        let chosen = tracks.choose(None);
+        let reel = tracks.reel(&chosen, None);
+        assert_eq!(
+            String::from_utf8_lossy(reel.bytes(0..3)),
+            "before\r\n[weir: 4.0 KiB in 2.5 s were not recorded: no space [2J]\r\nafter"
+        );
+        assert_eq!(tracks.choose(Some(0)), [0_usize; 0], "it is no channel's output");
     }
 
     #[test]

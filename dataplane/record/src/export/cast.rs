@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Characters, ExportError, Followed};
+use super::{Characters, ExportError, Followed, gap};
 use crate::event::{Entry, Event};
 use crate::reader::{ReadError, Reader};
 
@@ -17,7 +17,8 @@ const DEFAULT_SIZE: (u32, u32) = (80, 24);
 ///
 /// Output and error output become `o`, input `i`, resizes `r`; the exit status becomes a last `x` (128 and the signal's
 /// number after an exit by signal, as shells count it). Of a channel whose file transfers were followed a line for each
-/// operation is shown, and not its protocol's bytes. Times are exact to the microsecond and do not drift.
+/// operation is shown, and not its protocol's bytes; where nobody recorded stands a marker `m`. Times are exact to the
+/// microsecond and do not drift.
 ///
 /// # Errors
 /// If the recording cannot be read or the output not be written. Of a recording that is cut off all is written first.
@@ -72,6 +73,8 @@ struct Cast<'w, W> {
     streams: [Characters; 3],
     text: String,
     followed: Followed,
+    /// Gaps before anything was shown.
+    gaps: Vec<(Duration, String)>,
 }
 
 impl<'w, W: Write> Cast<'w, W> {
@@ -90,6 +93,7 @@ impl<'w, W: Write> Cast<'w, W> {
             streams: Default::default(),
             text: String::new(),
             followed: Followed::default(),
+            gaps: Vec::new(),
         }
     }
 
@@ -97,6 +101,14 @@ impl<'w, W: Write> Cast<'w, W> {
         if let Event::Meta(fields) = entry.event {
             let (login, node) = (fields.get("login"), fields.get("node"));
             self.title = login.zip(node).map(|(login, node)| format!("{login}@{node}"));
+            return Ok(());
+        }
+        if let Some(note) = gap(&entry.event) {
+            // It concerns every channel, and waits for the first that is shown.
+            match self.begun {
+                true => self.line(entry.at, "m", &note)?,
+                false => self.gaps.push((entry.at, note)),
+            }
             return Ok(());
         }
         let shown = match entry.event {
@@ -180,6 +192,9 @@ impl<'w, W: Write> Cast<'w, W> {
         };
         serde_json::to_writer(&mut *self.out, &header).map_err(std::io::Error::from)?;
         self.out.write_all(b"\n")?;
+        for (at, note) in std::mem::take(&mut self.gaps) {
+            self.line(at, "m", &note)?;
+        }
         Ok(())
     }
 

@@ -151,6 +151,42 @@ fn object(entry: &Entry<'_>) -> Map<String, Value> {
         }
         Event::FileOperation(operation) => file_operation(&mut o, &operation),
         Event::TransferSummary(summary) => transfer_summary(&mut o, &summary),
+        Event::Environment { name, value } => {
+            bytes(&mut o, "name", name);
+            if let Some(value) = value {
+                bytes(&mut o, "value", value);
+            }
+        }
+        Event::ForwardEnd {
+            kind,
+            by_target,
+            host,
+            port,
+            from_client,
+            from_target,
+            duration,
+        } => {
+            set("type", kind.as_str().into());
+            set("opener", if by_target { "target" } else { "client" }.into());
+            set("port", port.into());
+            set("bytes_from_client", from_client.into());
+            set("bytes_from_target", from_target.into());
+            set("duration_us", micros(duration).into());
+            bytes(&mut o, "host", host);
+        }
+        Event::WithheldInput { bytes } => {
+            set("bytes", bytes.into());
+        }
+        Event::Digest {
+            stream,
+            bytes,
+            sha256,
+        } => {
+            set("stream", stream.as_str().into());
+            set("bytes", bytes.into());
+            let hex: String = sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+            set("sha256", hex.into());
+        }
         Event::Unknown { kind, payload } => {
             set("code", kind.0.into());
             bytes(&mut o, "payload", payload);
@@ -230,6 +266,10 @@ fn name(event: &Event<'_>) -> &'static str {
         Event::Gap { .. } => "gap",
         Event::FileOperation(_) => "file_operation",
         Event::TransferSummary(_) => "transfer_summary",
+        Event::Environment { .. } => "environment",
+        Event::ForwardEnd { .. } => "forward_end",
+        Event::WithheldInput { .. } => "withheld_input",
+        Event::Digest { .. } => "digest",
         Event::Unknown { .. } => "unknown",
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 
-use super::{ExportError, Followed, MAX_CHANNELS};
+use super::{ExportError, Followed, MAX_CHANNELS, gap};
 use crate::event::{Entry, Event, Stream};
 use crate::reader::{ReadError, Reader};
 
@@ -10,7 +10,8 @@ use crate::reader::{ReadError, Reader};
 ///
 /// Without a terminal the bytes are those that the command wrote. With one, control sequences (ECMA-48), carriage
 /// returns and other control characters than tab and newline are left out, so that the text can be read and searched. A channel
-/// whose file transfers were followed is a line for each operation, and not its protocol's bytes.
+/// whose file transfers were followed is a line for each operation, and not its protocol's bytes. Where nobody recorded, a line in
+/// brackets says so.
 ///
 /// # Errors
 /// If the recording cannot be read or the output not be written. Of a recording that is cut off all is written first.
@@ -25,7 +26,8 @@ pub fn text<R: Read, W: Write>(
     let ended = loop {
         match reader.next_entry() {
             Ok(Some(entry)) => {
-                if channel.is_none_or(|channel| channel == entry.channel) && !followed.hides(&entry) {
+                let is_chosen = channel.is_none_or(|channel| channel == entry.channel);
+                if (is_chosen && !followed.hides(&entry)) || gap(&entry.event).is_some() {
                     if let Some(line) = entry.event.line() {
                         out.write_all(line.as_bytes())?;
                     }
@@ -62,6 +64,9 @@ impl Terminals {
             }
             Event::Closed => self.0.retain(|(channel, _)| *channel != entry.channel),
             event => {
+                if let Some(note) = gap(&event) {
+                    writeln!(out, "\n[{note}]")?;
+                }
                 if let Some((Stream::Output | Stream::ErrorOutput, data)) = event.data() {
                     match self.0.iter_mut().find(|(channel, _)| *channel == entry.channel) {
                         None => out.write_all(data)?,

@@ -1,5 +1,6 @@
 //! Recordings as a whole: written, altered, read, exported, and compared with the specification.
 
+mod content;
 mod example;
 mod export;
 mod mutation;
