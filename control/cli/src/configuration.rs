@@ -83,6 +83,9 @@ pub(crate) struct Recording {
     pub(crate) exec_output_limit_bytes: u64,
     pub(crate) file_operations: bool,
     pub(crate) file_hashes: bool,
+    pub(crate) hash_unrecorded: bool,
+    #[serde(deserialize_with = "variables")]
+    pub(crate) environment_values: Vec<String>,
     pub(crate) recipients: Vec<String>,
     pub(crate) own_identity: bool,
 }
@@ -158,6 +161,8 @@ impl Default for Recording {
             exec_output_limit_bytes: 64 << 20,
             file_operations: true,
             file_hashes: false,
+            hash_unrecorded: false,
+            environment_values: ["LANG", "LC_ALL", "LC_CTYPE"].map(str::to_owned).into(),
             recipients: Vec::new(),
             own_identity: true,
         }
@@ -335,6 +340,24 @@ fn one_line<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Err
     }
 }
 
+/// Names of environment variables, each with or without `*` at its end.
+fn variables<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let names = Vec::<String>::deserialize(deserializer)?;
+    let is_name = |name: &str| {
+        let letters = name.strip_suffix('*').unwrap_or(name);
+        !name.is_empty()
+            && letters
+                .bytes()
+                .all(|byte| byte.is_ascii_graphic() && !b"*=".contains(&byte))
+    };
+    match names.iter().find(|name| !is_name(name)) {
+        None => Ok(names),
+        Some(name) => Err(de::Error::custom(format!(
+            "got {name:?} while expecting the name of an environment variable, or the beginning of one and \"*\""
+        ))),
+    }
+}
+
 fn some_workers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
     match usize::deserialize(deserializer)? {
         count @ 1..=1024 => Ok(Some(count)),
@@ -428,6 +451,14 @@ mod tests {
             ("recording = { exec_output_limit = true }", "64MiB"),
             ("recording = { mode = \"often\" }", "unknown variant `often`"),
             ("recording = { contact = \"a\\nb\" }", "one short line"),
+            (
+                "recording = { environment_values = [\"A*B\"] }",
+                "got \"A*B\" while",
+            ),
+            (
+                "recording = { environment_values = [\"\"] }",
+                "the name of an environment variable",
+            ),
             ("metrics = \"9464\"", "socket address"),
             ("recording = { store = \"gs://x\" }", "s3://BUCKET/PREFIX"),
             ("recording = { directory = \"/r\" }", "named by `store` now"),

@@ -115,6 +115,8 @@ fn control_config(
         recording_contact: Some(configuration.recording.contact.clone()),
         file_operations: Some(configuration.recording.file_operations),
         file_hashes: Some(configuration.recording.file_hashes),
+        environment_values: Some(configuration.recording.environment_values.clone()),
+        hash_unrecorded: Some(configuration.recording.hash_unrecorded),
         max_user_ttl_seconds: Some(configuration.max_user_ttl.as_secs()),
         extra_recording_recipients: configuration.recording.recipients.clone(),
         external_recipients_only: !configuration.recording.own_identity,

@@ -1,6 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
 
 /// What a session may do once it is open.
@@ -109,6 +110,39 @@ pub enum RecordingMode {
     Sync,
 }
 
+/// What of a user's input is recorded, the least first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RecordInput {
+    /// Nothing. What people type has passwords in it.
+    #[default]
+    Off,
+    /// What goes into a program without a terminal; on a terminal, what was seen to be echoed.
+    Echoed,
+    /// Everything, passwords too.
+    Always,
+}
+
+impl<'de> Deserialize<'de> for RecordInput {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Form {
+            Switch(bool),
+            Word(String),
+        }
+        const EXPECTED: &str = "true, false or \"always\"";
+        match Form::deserialize(deserializer) {
+            Ok(Form::Switch(false)) => Ok(RecordInput::Off),
+            Ok(Form::Switch(true)) => Ok(RecordInput::Echoed),
+            Ok(Form::Word(word)) if word == "always" => Ok(RecordInput::Always),
+            Ok(Form::Word(word)) => Err(de::Error::custom(format!(
+                "got {word:?} while expecting {EXPECTED}"
+            ))),
+            Err(_) => Err(de::Error::custom(format!("expected {EXPECTED}"))),
+        }
+    }
+}
+
 /// Access, and under what terms.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
@@ -118,8 +152,8 @@ pub struct Grant {
     pub record: Record,
     /// The strictest that a granting role asks for; `None` where none does: then the cluster's counts.
     pub recording_mode: Option<RecordingMode>,
-    /// What the user types is recorded too.
-    pub record_input: bool,
+    /// The most that a granting role asks for.
+    pub record_input: RecordInput,
     /// The first role that granted the access.
     pub rule: Rule,
 }

@@ -11,7 +11,7 @@ mod matcher;
 mod role;
 mod set;
 
-pub use grant::{Deny, Feature, FeatureSet, Grant, Record, RecordingMode, Rule};
+pub use grant::{Deny, Feature, FeatureSet, Grant, Record, RecordInput, RecordingMode, Rule};
 pub use inventory::{Labels, Node, split_user_name, styled_login};
 pub use role::{Role, RoleError};
 pub use set::{PolicySet, User};

@@ -4,7 +4,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
 
-use crate::grant::{Feature, FeatureSet, Record, RecordingMode};
+use crate::grant::{Feature, FeatureSet, Record, RecordInput, RecordingMode};
 use crate::matcher::{LabelMatchers, Matchers};
 
 /// Characters in a role's name.
@@ -36,7 +36,8 @@ const NAME_LENGTH_LIMIT: usize = 64;
 /// record_session = "strict"           # strict, best_effort, off; default strict; of several roles the strictest counts
 /// record_exempt = false               # true: what would be strict is best_effort for those who hold this role; default false
 /// recording_mode = "sync"             # sync, async; default what the cluster has; sync counts before async
-/// record_input = false                # default false
+/// record_input = false                # true: what goes into programs, and on terminals what was seen to be echoed; "always":
+///                                     # everything, passwords too; default false; of several roles the most counts
 /// max_session_ttl = "8h"              # longest user certificate
 /// ```
 #[derive(Clone, Debug)]
@@ -119,7 +120,7 @@ pub(crate) struct Options {
     pub(crate) record_session: Record,
     pub(crate) record_exempt: bool,
     pub(crate) recording_mode: Option<RecordingMode>,
-    pub(crate) record_input: bool,
+    pub(crate) record_input: RecordInput,
     #[serde(deserialize_with = "duration")]
     pub(crate) max_session_ttl: Option<Duration>,
 }
@@ -300,6 +301,23 @@ mod tests {
         assert!(error("name = \"a\"\noptions.max_session_ttl = \"8\"\n").contains("a time like \"8h\""));
         assert!(error("name = \"a\"\noptions.max_session_ttl = \"1s\"\n").contains("at least \"1m\""));
         assert!(error("name = ").starts_with("role document, line 1: "));
+    }
+
+    #[test]
+    fn input_is_recorded_not_at_all_where_echoed_or_always() {
+        let read = |value: &str| Role::parse(&format!("name = \"a\"\noptions.record_input = {value}\n"));
+        let record_input = |value: &str| read(value).unwrap().options.record_input;
+        assert_eq!(
+            Role::parse("name = \"a\"").unwrap().options.record_input,
+            RecordInput::Off
+        );
+        assert_eq!(record_input("false"), RecordInput::Off);
+        assert_eq!(record_input("true"), RecordInput::Echoed);
+        assert_eq!(record_input("\"always\""), RecordInput::Always);
+        for wrong in ["\"echoed\"", "1", "\"true\""] {
+            let error = read(wrong).unwrap_err().to_string();
+            assert!(error.contains("true, false or \"always\""), "{wrong}: {error}");
+        }
     }
 
     #[test]

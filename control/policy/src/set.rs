@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::grant::{Deny, FeatureSet, Grant, Record, Rule};
+use crate::grant::{Deny, FeatureSet, Grant, Record, RecordInput, Rule};
 use crate::inventory::{Inventory, Node};
 use crate::role::{Role, RoleError};
 
@@ -148,7 +148,7 @@ impl PolicySet {
             grant.features = grant.features.union(role.allow.features);
             grant.record = Record::max(grant.record, role.options.record_session);
             grant.recording_mode = Option::max(grant.recording_mode, role.options.recording_mode);
-            grant.record_input |= role.options.record_input;
+            grant.record_input = RecordInput::max(grant.record_input, role.options.record_input);
             is_exempt |= role.options.record_exempt;
         }
         if is_exempt {
@@ -268,7 +268,7 @@ mod tests {
         let grant = access("alice", "root", "web1").unwrap();
         assert_eq!(grant.rule, Rule::Allow("access".into()));
         assert_eq!(grant.record, Record::Strict);
-        assert!(!grant.record_input);
+        assert_eq!(grant.record_input, RecordInput::Off);
         assert!(Feature::ALL.into_iter().all(|feature| grant.permits(feature)));
 
         let deny = access("alice", "postgres", "web1").unwrap_err();
@@ -307,12 +307,14 @@ mod tests {
     #[test]
     fn terms_come_from_granting_roles_alone_and_the_strictest_recording_wins() {
         let both = access("bob", "ubuntu", "dev1").unwrap();
-        assert!(both.permits(Feature::LocalForwarding) && both.record_input);
+        assert!(both.permits(Feature::LocalForwarding));
+        assert_eq!(both.record_input, RecordInput::Echoed);
         assert_eq!(both.record, Record::BestEffort);
         assert_eq!(both.recording_mode, Some(RecordingMode::Sync));
 
         let one = access("bob", "ubuntu", "stag1").unwrap();
-        assert!(!one.permits(Feature::LocalForwarding) && !one.record_input);
+        assert!(!one.permits(Feature::LocalForwarding));
+        assert_eq!(one.record_input, RecordInput::Off);
         assert_eq!(one.recording_mode, Some(RecordingMode::Async));
         assert_eq!(access("alice", "root", "web1").unwrap().recording_mode, None);
     }

@@ -69,6 +69,11 @@ pub struct ControlConfig {
     pub recording_mode: Option<RecordingMode>,
     /// Whom users ask when sessions cannot be recorded. `None`: as before, at first nobody by name.
     pub recording_contact: Option<String>,
+    /// Environment variables whose values are recorded, `*` at the end of a name for any rest. `None`: as before, at first those
+    /// that name the characters in use.
+    pub environment_values: Option<Vec<String>>,
+    /// Whether exec output past the limit is hashed. `None`: as before, at first not.
+    pub hash_unrecorded: Option<bool>,
     /// age recipients of recordings besides the control plane's own.
     pub extra_recording_recipients: Vec<String>,
     /// Recordings are wrapped to those alone, and the control plane cannot open them.

@@ -90,6 +90,8 @@ pub(crate) struct Settings {
     pub(crate) recording_contact: String,
     pub(crate) file_operations: bool,
     pub(crate) file_hashes: bool,
+    pub(crate) environment_values: Vec<String>,
+    pub(crate) hash_unrecorded: bool,
 }
 
 impl Default for Settings {
@@ -110,6 +112,11 @@ impl Default for Settings {
             file_operations: true,
             // A second for each gigabyte or two.
             file_hashes: false,
+            // They say in which characters the recorded bytes are written. Others of the LC_ variables are used to send anything,
+            // secrets too, since servers let all of them pass by default.
+            environment_values: ["LANG", "LC_ALL", "LC_CTYPE"].map(str::to_owned).into(),
+            // What is not recorded is to cost nothing, unless somebody asks.
+            hash_unrecorded: false,
         }
     }
 }

@@ -154,6 +154,11 @@ impl Plan {
                     .recording_contact
                     .clone()
                     .unwrap_or(settings.recording_contact),
+                environment_values: config
+                    .environment_values
+                    .clone()
+                    .unwrap_or(settings.environment_values),
+                hash_unrecorded: config.hash_unrecorded.unwrap_or(settings.hash_unrecorded),
             }
         };
         if !wanted.proxy_checks_host_keys {

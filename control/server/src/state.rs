@@ -170,6 +170,8 @@ fn snapshot(directory: &Directory) -> Snapshot {
             recording_contact: directory.settings.recording_contact.clone(),
             file_operations_off: !directory.settings.file_operations,
             file_hashes: directory.settings.file_hashes,
+            environment_values: directory.settings.environment_values.clone(),
+            hash_unrecorded: directory.settings.hash_unrecorded,
         }),
     }
 }

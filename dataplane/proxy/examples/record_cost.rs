@@ -21,6 +21,7 @@ use weir_record::{Event, Identities, Recipients, SessionMeta, Status, Stream};
 /// What most sessions are promised.
 const TERMS: Terms = Terms {
     exec_limit: 0,
+    hashes_unrecorded: false,
     is_strict: true,
     is_sync: false,
 };

@@ -2,8 +2,10 @@
 
 mod copying;
 
+use std::sync::Arc;
+
 use weir_pace::Priority;
-use weir_policy::{Feature, Grant, Record, RecordingMode};
+use weir_policy::{Feature, Grant, Record, RecordInput, RecordingMode};
 use weir_relay::{Ask, Decision, Policy, Program, Recording, transfers::Transfers};
 use weir_ssh::certificate::UserCertificate;
 
@@ -17,6 +19,8 @@ pub(crate) struct Access {
     certificate: Extensions,
     /// The same for all sessions of the cluster.
     transfers: Transfers,
+    /// Environment variables whose values may be told, see [`View`].
+    told_variables: Arc<[String]>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -28,7 +32,7 @@ struct Extensions {
 }
 
 impl Access {
-    pub(crate) fn new(grant: Grant, certificate: &UserCertificate, transfers: Transfers) -> Self {
+    pub(crate) fn new(grant: Grant, certificate: &UserCertificate, view: &View) -> Self {
         Self {
             grant,
             certificate: Extensions {
@@ -37,7 +41,8 @@ impl Access {
                 agent_forwarding: certificate.permits_agent_forwarding(),
                 x11_forwarding: certificate.permits_x11_forwarding(),
             },
-            transfers,
+            transfers: view.transfers(),
+            told_variables: Arc::clone(&view.told_variables),
         }
     }
 
@@ -49,7 +54,7 @@ impl Access {
                 features: weir_policy::FeatureSet::default(),
                 record: Record::Strict,
                 recording_mode: None,
-                record_input: false,
+                record_input: RecordInput::Off,
                 rule: weir_policy::Rule::Allow("test".into()),
             },
             certificate: Extensions {
@@ -59,6 +64,7 @@ impl Access {
                 x11_forwarding: true,
             },
             transfers: Transfers::default(),
+            told_variables: Arc::default(),
         }
     }
 
@@ -67,6 +73,7 @@ impl Access {
         let mode = self.grant.recording_mode;
         Some(Terms {
             exec_limit: view.settings.exec_output_limit_bytes,
+            hashes_unrecorded: view.settings.hash_unrecorded,
             is_strict: match self.grant.record {
                 Record::Off => return None,
                 Record::BestEffort => false,
@@ -77,6 +84,11 @@ impl Access {
                 |mode| mode == RecordingMode::Sync,
             ),
         })
+    }
+
+    /// Whether what is typed on a terminal is recorded only where it was echoed.
+    pub(crate) fn records_only_echoed(&self) -> bool {
+        self.grant.record_input == RecordInput::Echoed
     }
 
     /// Whose logins go first where they tie: what the client will ask for is known only when it is let in, but who may have no
@@ -141,11 +153,38 @@ impl Policy for Access {
         let output = self.grant.record != Record::Off;
         Recording {
             output,
-            input: output && self.grant.record_input,
+            input: output && self.grant.record_input != RecordInput::Off,
         }
     }
 
     fn transfers(&self) -> Transfers {
         self.transfers
+    }
+
+    fn tells_value(&self, name: &[u8]) -> bool {
+        let told = self.told_variables.iter();
+        told.map(|pattern| pattern.as_bytes())
+            .any(|pattern| match pattern.strip_suffix(b"*") {
+                Some(begin) => name.starts_with(begin),
+                None => name == pattern,
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_told_of_the_variables_that_are_named_alone() {
+        let mut access = Access::recorded();
+        assert!(!access.tells_value(b"LANG"), "of none, where none is named");
+        access.told_variables = ["LANG".to_owned(), "LC_*".to_owned()].into();
+        assert!(access.tells_value(b"LANG") && access.tells_value(b"LC_ALL") && access.tells_value(b"LC_"));
+        for other in ["LANGUAGE", "lang", "XLC_ALL", "LC", "", "TOKEN"] {
+            assert!(!access.tells_value(other.as_bytes()), "{other}");
+        }
+        access.told_variables = ["*".to_owned()].into();
+        assert!(access.tells_value(b"TOKEN"));
     }
 }

@@ -204,6 +204,8 @@ pub enum RecordError {
 pub struct Terms {
     /// How much is recorded of each stream of a channel without a terminal, in bytes; 0 for no bound.
     pub exec_limit: u64,
+    /// What is past that bound is hashed.
+    pub hashes_unrecorded: bool,
     /// A session that cannot be recorded ends. One that need not goes on, with a gap in its record.
     pub is_strict: bool,
     /// What it hands over is made durable at once, and [`SessionRecording::poll_durable`] tells when.

@@ -210,7 +210,18 @@ impl Relaying {
 
     /// What is left of a session that has ended.
     pub(crate) fn into_log(self) -> SessionLog {
-        self.state.into_inner().log
+        let State {
+            mut relay,
+            mut log,
+            mut actions,
+            ..
+        } = self.state.into_inner();
+        relay.end(&mut actions);
+        for event in actions.events.drain(..) {
+            // Where it cannot be recorded any more, that has been told, and the audit log has it.
+            drop(log.event(event));
+        }
+        log
     }
 
     /// Moves packets away from one hop until it ends.

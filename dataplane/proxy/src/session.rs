@@ -195,7 +195,7 @@ async fn open(
             command: command.to_owned(),
         });
     }
-    let access = Access::new(grant, authenticated.certificate(), view.transfers());
+    let access = Access::new(grant, authenticated.certificate(), &view);
     // From here on the node goes by the name it was given, however the user called it.
     let subject = Subject {
         node: node.name.to_string(),
@@ -213,8 +213,11 @@ async fn open(
     let upstream = route.open(doorstep).await?;
     // The recording is opened before the first byte of the session passes.
     let terms = access.recording_terms(&view);
-    let log = SessionLog::begin(worker, &subject, &view, node, terms)
+    let mut log = SessionLog::begin(worker, &subject, &view, node, terms)
         .map_err(|error| Rejection::Recording(view.recording_failed(&error)))?;
+    if access.records_only_echoed() {
+        log.withhold_unechoed();
+    }
     Ok(Opened {
         subject,
         access,

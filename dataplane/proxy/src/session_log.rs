@@ -4,7 +4,9 @@
 //! that is worth it goes by reference: the receive buffer itself is lent, at the end of the batch and before
 //! anything of the batch is sent.
 
+mod forwards;
 mod transfers;
+mod typed;
 
 use std::{
     ops::Range,
@@ -17,8 +19,9 @@ use serde_json::{Value, json};
 use weir_api::{ControlPlane, dataplane::SessionStatus};
 use weir_policy::Node;
 use weir_record::{Event, ForwardKind, SessionMeta, Status, Stream};
-use weir_relay::{ChannelId, ChannelKind, SessionEvent, Tap};
+use weir_relay::{ChannelId, ChannelKind, SessionEvent, Tap, echo::Verdict};
 
+use self::{forwards::Forwards, typed::Typed};
 use crate::{
     audit::Subject,
     receive::Received,
@@ -40,6 +43,10 @@ pub(crate) struct SessionLog {
     kind: &'static str,
     /// For the index until the recording is in the store: bytes of data that went to the recorder.
     recorded_bytes: u64,
+    /// Where what is typed on terminals is recorded only as far as it was echoed.
+    typed: Option<Box<Typed>>,
+    /// Most sessions have none.
+    forwards: Option<Box<Forwards>>,
 }
 
 enum Waiting {
@@ -49,6 +56,7 @@ enum Waiting {
         range: Range<usize>,
     },
     Event(SessionEvent),
+    Typed(ChannelId, Verdict),
 }
 
 /// From this size on data is lent; below it a copy costs less than a buffer that stays out.
@@ -100,7 +108,14 @@ impl SessionLog {
             waiting: Vec::new(),
             kind: "none",
             recorded_bytes: 0,
+            typed: None,
+            forwards: None,
         }
+    }
+
+    /// From now on what is typed on terminals is recorded only where it was seen to be echoed.
+    pub(crate) fn withhold_unechoed(&mut self) {
+        self.typed = self.recording.is_some().then(Box::default);
     }
 
     /// Whether what comes next would still be recorded.
@@ -162,6 +177,47 @@ impl SessionLog {
         payload: &[u8],
         position: Option<usize>,
     ) -> Result<(), RecordError> {
+        let watched = self.typed.as_mut().filter(|typed| typed.watches(tap.channel));
+        let Some(typed) = watched else {
+            return self.data(tap, payload, position);
+        };
+        let at = self.start.elapsed();
+        let verdicts = typed.take(at, (tap.channel, tap.stream), &payload[tap.range.clone()]);
+        if tap.stream != weir_relay::Stream::Input {
+            self.data(tap, payload, position)?;
+        }
+        self.judged(tap.channel, verdicts)
+    }
+
+    /// What was typed on a terminal, or how much of it was not echoed.
+    fn judged(&mut self, channel: ChannelId, verdicts: Vec<Verdict>) -> Result<(), RecordError> {
+        for verdict in verdicts {
+            match self.waiting.is_empty() {
+                true => self.write_typed(channel, &verdict)?,
+                false => self.waiting.push(Waiting::Typed(channel, verdict)),
+            }
+        }
+        Ok(())
+    }
+
+    fn write_typed(&mut self, channel: ChannelId, verdict: &Verdict) -> Result<(), RecordError> {
+        let Some(recording) = &mut self.recording else {
+            return Ok(());
+        };
+        let at = self.start.elapsed();
+        match verdict {
+            Verdict::Shown(bytes) => {
+                self.recorded_bytes += bytes.len() as u64;
+                recording.data(at, channel.0, Stream::Input, bytes)
+            }
+            Verdict::Withheld(bytes) => {
+                let withheld = Event::WithheldInput { bytes: *bytes };
+                recording.record(at, channel.0, &withheld)
+            }
+        }
+    }
+
+    fn data(&mut self, tap: &Tap, payload: &[u8], position: Option<usize>) -> Result<(), RecordError> {
         let Some(recording) = &mut self.recording else {
             return Ok(());
         };
@@ -192,15 +248,32 @@ impl SessionLog {
 
     /// Something happened. Told to the control plane at once, and to the recorder in its place among the data.
     pub(crate) fn event(&mut self, event: SessionEvent) -> Result<(), RecordError> {
-        self.audit(&event);
-        if self.recording.is_none() {
-            return Ok(());
+        if let SessionEvent::ForwardOpened { .. } | SessionEvent::ForwardClosed { .. } = event {
+            let at = self.start.elapsed();
+            self.forwards.get_or_insert_default().note(at, &event);
         }
+        self.audit(&event);
+        self.watch_terminal(&event)?;
         if !self.waiting.is_empty() {
             self.waiting.push(Waiting::Event(event));
             return Ok(());
         }
         self.write(&event)
+    }
+
+    /// A terminal begins or ends.
+    fn watch_terminal(&mut self, event: &SessionEvent) -> Result<(), RecordError> {
+        match (&mut self.typed, event) {
+            (Some(typed), SessionEvent::Pty { channel, echo, .. }) => {
+                typed.begin(*channel, *echo);
+                Ok(())
+            }
+            (Some(typed), SessionEvent::ChannelClosed { channel }) => {
+                let verdicts = typed.end(*channel);
+                self.judged(*channel, verdicts)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Ends a batch: lends the receive buffer to the recorder if anything in it is waiting for that.
@@ -226,6 +299,7 @@ impl SessionLog {
                     }
                 }
                 Waiting::Event(event) => self.write(&event)?,
+                Waiting::Typed(channel, verdict) => self.write_typed(channel, &verdict)?,
             }
         }
         self.waiting = waiting;
@@ -242,6 +316,13 @@ impl SessionLog {
 
     /// Closes the recording and tells the control plane.
     pub(crate) fn finish(mut self, status: SessionStatus, why: &str) {
+        while let Some(typed) = &mut self.typed
+            && let Some(channel) = typed.any()
+        {
+            let verdicts = typed.end(channel);
+            // Where nothing can be recorded any more, that has been told.
+            drop(self.judged(channel, verdicts));
+        }
         let end_us = crate::clock::Clock::wall_us();
         let mut row = self.subject.row(self.kind);
         row.end_us = end_us;
@@ -252,6 +333,7 @@ impl SessionLog {
             "interactive": self.kind == TERMINAL,
             "start_us": self.subject.start_us,
             "stop_us": end_us,
+            "forwards": self.forwards.as_ref().map(|forwards| forwards.summary()),
         });
         let mut event = self.subject.event("session.end", &detail);
         event.id = session_end_id(&self.subject.session);
@@ -278,7 +360,6 @@ impl SessionLog {
     }
 
     fn report_gap(&self, gap: &Gap) {
-        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         let detail = json!({
             "from_us": micros(gap.from),
             "to_us": micros(gap.to),
@@ -290,9 +371,14 @@ impl SessionLog {
     }
 
     fn write(&mut self, event: &SessionEvent) -> Result<(), RecordError> {
+        let forwards = self.forwards.as_mut();
+        let forward_end = forwards.and_then(|forwards| forwards.recorded(event));
         let Some(recording) = &mut self.recording else {
             return Ok(());
         };
+        if let Some((channel, end)) = forward_end {
+            recording.record(self.start.elapsed(), channel.0, &end)?;
+        }
         let Some((channel, event)) = recorded(event) else {
             return Ok(());
         };
@@ -316,7 +402,10 @@ impl SessionLog {
             self.kind = kind;
             rows.push(self.subject.row(kind));
         }
+        let forwards = self.forwards.as_mut();
+        let forward_end = forwards.and_then(|forwards| forwards.audited(event));
         let events: Vec<_> = audited(event)
+            .or(forward_end.map(|detail| ("port", detail)))
             .map(|(kind, detail)| self.subject.event(kind, &detail))
             .into_iter()
             .collect();
@@ -327,6 +416,10 @@ impl SessionLog {
 }
 
 const TERMINAL: &str = "terminal";
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
 
 /// The id of a session's last audit event. It can be reported by the session itself and by the recorder that closes
 /// what a session left open; the control plane keeps one event of an id.
@@ -387,6 +480,19 @@ fn audited(event: &SessionEvent) -> Option<(&'static str, Value)> {
             "port",
             json!({ "type": "tcpip-forward", "listen": address, "cancel": cancel }),
         ),
+        SessionEvent::Env {
+            channel,
+            name,
+            value: None,
+        } => ("environment", json!({ "channel": channel.0, "name": name })),
+        SessionEvent::Env {
+            channel,
+            name,
+            value: Some(value),
+        } => (
+            "environment",
+            json!({ "channel": channel.0, "name": name, "value": value }),
+        ),
         SessionEvent::X11Forwarding { channel } => ("x11-forward", json!({ "channel": channel.0 })),
         SessionEvent::AgentForwarding { channel } => ("agent-forward", json!({ "channel": channel.0 })),
         SessionEvent::Denied {
@@ -404,7 +510,9 @@ fn audited(event: &SessionEvent) -> Option<(&'static str, Value)> {
 /// What the recording has of an event.
 fn recorded(event: &SessionEvent) -> Option<(ChannelId, Event<'_>)> {
     Some(match event {
-        SessionEvent::Pty { channel, term, size } => (
+        SessionEvent::Pty {
+            channel, term, size, ..
+        } => (
             *channel,
             Event::Terminal {
                 term: term.as_bytes(),
@@ -455,6 +563,13 @@ fn recorded(event: &SessionEvent) -> Option<(ChannelId, Event<'_>)> {
         SessionEvent::TransferSummary { channel, summary } => (
             *channel,
             Event::TransferSummary(transfers::recorded_summary(summary)),
+        ),
+        SessionEvent::Env { channel, name, value } => (
+            *channel,
+            Event::Environment {
+                name: name.as_bytes(),
+                value: value.as_deref().map(str::as_bytes),
+            },
         ),
         // The proxy's own words stood on the user's terminal like any other output.
         SessionEvent::Message { channel, text } => (*channel, Event::Output(text.as_bytes())),

@@ -1,6 +1,7 @@
 //! What the control plane has pushed, in the form in which sessions ask it.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use weir_api::dataplane::{PacingHint, RecordingMode, Settings, Snapshot};
 use weir_pace::{Hint, MaxStartups, TargetId};
@@ -16,6 +17,8 @@ pub(crate) struct View {
     pub(crate) policy: PolicySet,
     pub(crate) cluster: String,
     pub(crate) settings: Settings,
+    /// Environment variables whose values may be told: names, or with `*` at the end the beginnings of some.
+    pub(crate) told_variables: Arc<[String]>,
     /// Who can read recordings; without one nothing can be recorded.
     pub(crate) recipients: Result<Recipients, KeyError>,
     user_cas: HashSet<Vec<u8>>,
@@ -70,6 +73,7 @@ impl View {
             revision: snapshot.revision,
             policy,
             cluster: snapshot.cluster.clone(),
+            told_variables: settings.environment_values.as_slice().into(),
             settings,
             recipients,
             user_cas: snapshot.user_ca_keys.iter().cloned().collect(),

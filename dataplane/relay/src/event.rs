@@ -105,6 +105,14 @@ pub enum SessionEvent {
         channel: ChannelId,
         /// What it carried.
         kind: ChannelKind,
+        /// Who opened it.
+        opener: Side,
+        /// Where it led, as in [`ForwardOpened`](SessionEvent::ForwardOpened).
+        destination: String,
+        /// The same in parts, and where it came from.
+        endpoints: Endpoints,
+        /// Bytes of data that passed from the client and from the target.
+        bytes: [u64; 2],
     },
     /// The other end refused to open a channel.
     OpenFailed {
@@ -125,6 +133,8 @@ pub enum SessionEvent {
         term: String,
         /// Its size.
         size: TerminalSize,
+        /// Whether it was asked to echo what is typed (RFC 4254 §8, `ECHO`).
+        echo: bool,
     },
     /// The terminal's size changed.
     Resize {
@@ -179,12 +189,14 @@ pub enum SessionEvent {
         /// What it came to.
         summary: Box<TransferSummary>,
     },
-    /// An environment variable was passed on; its value is not told.
+    /// An environment variable was passed on.
     Env {
         /// The channel.
         channel: ChannelId,
         /// The variable's name.
         name: String,
+        /// Its value, where policy lets it be told.
+        value: Option<String>,
     },
     /// Agent forwarding was asked for and let through.
     AgentForwarding {

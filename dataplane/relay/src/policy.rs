@@ -30,6 +30,11 @@ pub trait Policy {
     fn transfers(&self) -> Transfers {
         Transfers::default()
     }
+
+    /// Whether the value of this environment variable may be told; by default none is, since it may be a secret.
+    fn tells_value(&self, _name: &[u8]) -> bool {
+        false
+    }
 }
 
 /// A policy's answer.
@@ -116,6 +121,8 @@ pub enum Ask<'a> {
         term: &'a [u8],
         /// Its size.
         size: TerminalSize,
+        /// Its modes (RFC 4254 §8).
+        modes: &'a [u8],
     },
     /// The client starts a program.
     Program(Program<'a>),

@@ -29,10 +29,10 @@ mod tests;
 use weir_ssh::wire::{Reader, WireError, msg};
 
 use crate::{
-    Actions, ChannelId, ChannelKind, Decision, Error, Policy, SessionEvent, Side, Stream, Tap,
+    Actions, ChannelId, Decision, Error, Policy, SessionEvent, Side, Stream, Tap,
     policy::Ask,
     replies::Replies,
-    table::{Slot, Table, flag},
+    table::{Channel, Slot, Table, flag},
     transfers::Followed,
 };
 
@@ -151,12 +151,16 @@ impl Relay {
         matches!(self.mode, Mode::Holding)
     }
 
-    /// The connection has ended, however: tells of the files that were still being transferred. `actions` is cleared first.
+    /// The connection has ended, however: tells of the files that were still being transferred, and of the forwards that were
+    /// open. `actions` is cleared first.
     pub fn end(&mut self, actions: &mut Actions) {
         actions.clear();
         if let Some(mut followed) = self.followed.take() {
             followed.end_all(&mut actions.events);
         }
+        let channels = self.table.take_all().into_iter();
+        let forwards = channels.filter(|channel| channel.forward.is_some() && channel.has(flag::CONFIRMED));
+        actions.events.extend(forwards.map(closed));
     }
 
     /// Channels open or in opening.
@@ -253,8 +257,11 @@ impl Relay {
         let Some(slot) = self.table.find(from.other(), u32_at(head, 1)) else {
             return Ok(Flow::Stop);
         };
-        let channel = &self.table[slot];
+        let channel = &mut self.table[slot];
         if channel.carries(from) {
+            if let Some(forward) = &mut channel.forward {
+                forward.bytes[from.index()] += length as u64;
+            }
             if channel.is_recorded(from) {
                 let stream = match (from, header) {
                     (Side::Client, _) => Stream::Input,
@@ -337,13 +344,7 @@ impl Relay {
         {
             followed.end(channel.id, &mut actions.events);
         }
-        actions.events.push(match channel.kind {
-            ChannelKind::Session => SessionEvent::ChannelClosed { channel: channel.id },
-            kind => SessionEvent::ForwardClosed {
-                channel: channel.id,
-                kind,
-            },
-        });
+        actions.events.push(closed(channel));
     }
 
     /// The channel that a message from `from` is about. The receiver's number follows the message number.
@@ -382,6 +383,22 @@ impl Relay {
             });
         }
         Ok(())
+    }
+}
+
+/// What is told of a channel that is no more.
+fn closed(channel: Channel) -> SessionEvent {
+    let opener = channel.opener();
+    match channel.forward {
+        None => SessionEvent::ChannelClosed { channel: channel.id },
+        Some(forward) => SessionEvent::ForwardClosed {
+            channel: channel.id,
+            kind: channel.kind,
+            opener,
+            destination: forward.destination,
+            endpoints: forward.endpoints,
+            bytes: forward.bytes,
+        },
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{ChannelId, ChannelKind, Endpoints, Recording, Side, replies::Replies
 ///
 /// sshd allows 10 sessions on a connection by default and OpenSSH has 10,000 channels in all; a
 /// browser behind a dynamic forward has some hundreds. At 80 bytes each with
-/// its index entries this bounds the table to 330 KB. The next channel is refused with `SSH_OPEN_RESOURCE_SHORTAGE`.
+/// its index entries this bounds the table to 330 KB, and to 6 MB if each is a forward whose names are as long as is kept. The next channel is refused with `SSH_OPEN_RESOURCE_SHORTAGE`.
 pub const CHANNELS_MAX: usize = 4096;
 
 #[derive(Debug)]
@@ -37,15 +37,17 @@ pub(crate) struct Channel {
     pub(crate) kind: ChannelKind,
     /// What client and target still await, by [`Side::index`].
     replies: [Replies; 2],
-    /// What a forward joins, until it has been told.
+    /// What a forward joins and carries; `None` for sessions.
     pub(crate) forward: Option<Box<Forward>>,
 }
 
-/// What is told of a channel that is no session once it is open.
+/// What is told of a channel that is no session, at its beginning and its end.
 #[derive(Debug)]
 pub(crate) struct Forward {
     pub(crate) destination: String,
     pub(crate) endpoints: Endpoints,
+    /// Bytes of data that passed from client and target, by [`Side::index`].
+    pub(crate) bytes: [u64; 2],
 }
 
 /// Facts about a channel, each a bit.
@@ -173,6 +175,12 @@ impl Table {
         let index = &self.index[side.index()];
         let at = index.binary_search_by_key(&number, |&(known, _)| known).ok()?;
         Some(usize::from(index[at].1))
+    }
+
+    /// Takes every channel out.
+    pub(crate) fn take_all(&mut self) -> Vec<Channel> {
+        self.index = Default::default();
+        std::mem::take(&mut self.channels)
     }
 
     /// The channel with this identity; for rare use, it looks at each.

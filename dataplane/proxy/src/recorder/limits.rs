@@ -1,7 +1,9 @@
 //! How much of a channel is recorded: what a program without a terminal writes, up to a limit per direction.
 //!
-//! Kept on the session's own thread, so that bytes past the limit cost the recorder nothing.
+//! Kept on the session's own thread, so that bytes past the limit cost the recorder nothing. Where the cluster has them hashed they
+//! cost that thread a pass of SHA-256, and each such stream some hundred bytes.
 
+use weir_crypto::digest::{HashAlgorithm, Hasher};
 use weir_record::{Event, Stream};
 
 /// Channels of one connection that carry recorded data. Without an entry a channel is within its limits.
@@ -9,6 +11,8 @@ use weir_record::{Event, Stream};
 pub(super) struct Limits {
     /// 0: none.
     limit: u64,
+    /// What passes past it is hashed.
+    hashes: bool,
     channels: Vec<Channel>,
 }
 
@@ -19,6 +23,8 @@ struct Channel {
     has_terminal: bool,
     /// Bytes that passed, by stream.
     passed: [u64; 3],
+    /// Of the bytes past the limit, by stream; most channels have none.
+    digests: Option<Box<[Option<Hasher>; 3]>>,
 }
 
 /// What to do with some data.
@@ -31,9 +37,10 @@ pub(super) struct Admitted {
 }
 
 impl Limits {
-    pub(super) fn new(limit: u64) -> Self {
+    pub(super) fn new(limit: u64, hashes: bool) -> Self {
         Limits {
             limit,
+            hashes,
             channels: Vec::new(),
         }
     }
@@ -78,6 +85,15 @@ impl Limits {
         }
     }
 
+    /// Takes note of what is not recorded, since it is past the limit.
+    pub(super) fn pass(&mut self, channel: u32, stream: Stream, data: &[u8]) {
+        if self.hashes && !data.is_empty() {
+            let digests = self.channel(channel).digests.get_or_insert_default();
+            let hasher = digests[index(stream)].get_or_insert_with(|| Hasher::new(HashAlgorithm::Sha256));
+            hasher.update(data);
+        }
+    }
+
     /// The channel is closed: what of it was not recorded.
     pub(super) fn close(&mut self, channel: u32) -> Vec<Event<'static>> {
         match self.channels.iter().position(|c| c.number == channel) {
@@ -103,6 +119,7 @@ impl Limits {
                     number,
                     has_terminal: false,
                     passed: [0; 3],
+                    digests: None,
                 });
                 self.channels.len() - 1
             });
@@ -111,18 +128,29 @@ impl Limits {
 }
 
 impl Channel {
-    fn unrecorded(&self, limit: u64) -> Vec<Event<'static>> {
+    fn unrecorded(mut self, limit: u64) -> Vec<Event<'static>> {
         let streams = [Stream::Output, Stream::ErrorOutput, Stream::Input];
-        let unlimited = self.has_terminal || limit == 0;
-        let beyond = |stream| self.passed[index(stream)].saturating_sub(limit);
-        streams
-            .into_iter()
-            .filter(|&stream| !unlimited && beyond(stream) > 0)
-            .map(|stream| Event::Unrecorded {
-                stream,
-                bytes: beyond(stream),
-            })
-            .collect()
+        if self.has_terminal || limit == 0 {
+            return Vec::new();
+        }
+        let mut events = Vec::new();
+        for stream in streams {
+            let bytes = self.passed[index(stream)].saturating_sub(limit);
+            if bytes > 0 {
+                events.push(Event::Unrecorded { stream, bytes });
+            }
+            let digests = self.digests.as_mut();
+            if let Some(hasher) = digests.and_then(|digests| digests[index(stream)].take()) {
+                let digest = hasher.finish();
+                let sha256 = *digest.as_ref().as_array().expect("SHA-256 has 32 bytes");
+                events.push(Event::Digest {
+                    stream,
+                    bytes,
+                    sha256,
+                });
+            }
+        }
+        events
     }
 }
 
@@ -140,7 +168,7 @@ mod tests {
 
     #[test]
     fn past_the_limit_is_counted_and_said_once() {
-        let mut limits = Limits::new(10);
+        let mut limits = Limits::new(10, false);
         assert_eq!(
             limits.admit(1, Stream::Output, 9),
             Admitted {
@@ -177,8 +205,31 @@ mod tests {
     }
 
     #[test]
+    fn what_is_past_the_limit_is_hashed_where_the_cluster_has_it_so() {
+        let mut limits = Limits::new(10, true);
+        limits.admit(1, Stream::Output, 12);
+        limits.pass(1, Stream::Output, b"ab");
+        limits.admit(1, Stream::ErrorOutput, 10);
+        limits.pass(1, Stream::ErrorOutput, b"");
+        limits.admit(1, Stream::Output, 1);
+        limits.pass(1, Stream::Output, b"c");
+        let stream = Stream::Output;
+        let digest = weir_crypto::digest::hash(HashAlgorithm::Sha256, &[b"abc"]);
+        let digest = Event::Digest {
+            stream,
+            bytes: 3,
+            sha256: *digest.as_ref().as_array().unwrap(),
+        };
+        assert_eq!(limits.close(1), [Event::Unrecorded { stream, bytes: 3 }, digest]);
+        let mut limits = Limits::new(10, false);
+        limits.admit(1, stream, 13);
+        limits.pass(1, stream, b"abc");
+        assert_eq!(limits.close(1), [Event::Unrecorded { stream, bytes: 3 }]);
+    }
+
+    #[test]
     fn exactly_the_limit_loses_nothing() {
-        let mut limits = Limits::new(10);
+        let mut limits = Limits::new(10, false);
         assert_eq!(
             limits.admit(1, Stream::Output, 10),
             Admitted {
@@ -191,7 +242,7 @@ mod tests {
 
     #[test]
     fn terminals_and_limit_0_are_recorded_whole() {
-        let mut limits = Limits::new(10);
+        let mut limits = Limits::new(10, false);
         limits.terminal(1);
         assert_eq!(
             limits.admit(1, Stream::Output, 1000),
@@ -202,7 +253,7 @@ mod tests {
         );
         assert!(limits.wants(1, Stream::Output));
         assert_eq!(limits.close(1), []);
-        let mut limits = Limits::new(0);
+        let mut limits = Limits::new(0, false);
         assert_eq!(
             limits.admit(1, Stream::Output, 1000),
             Admitted {

@@ -74,7 +74,7 @@ impl SessionRecording {
         SessionRecording {
             handover,
             gate,
-            limits: limits::Limits::new(terms.exec_limit),
+            limits: limits::Limits::new(terms.exec_limit, terms.hashes_unrecorded),
             last_us: 0,
             is_strict: terms.is_strict,
             is_sync: terms.is_sync,
@@ -106,7 +106,7 @@ impl SessionRecording {
         data: &[u8],
     ) -> Result<(), RecordError> {
         let payload = |len: usize| Payload::copied(&data[..len]);
-        self.bytes(at, channel, stream, data.len(), payload, TIMED)
+        self.bytes(at, channel, stream, data, payload, TIMED)
     }
 
     /// Prepares a buffer for [`lend`](SessionRecording::lend). All of it counts toward the session's bound until the last
@@ -130,7 +130,7 @@ impl SessionRecording {
         data: &Lent,
     ) -> Result<(), RecordError> {
         let payload = |len: usize| Payload::Lent(data.slice(0..len));
-        self.bytes(at, channel, stream, data.as_ref().len(), payload, URGENT)
+        self.bytes(at, channel, stream, data.as_ref(), payload, URGENT)
     }
 
     /// Records anything that happened. Never blocks.
@@ -276,17 +276,18 @@ impl SessionRecording {
         at: Duration,
         channel: u32,
         stream: Stream,
-        len: usize,
+        data: &[u8],
         payload: impl FnOnce(usize) -> Payload,
         urgency: u8,
     ) -> Result<(), RecordError> {
         self.check()?;
         self.advance(at);
         if self.is_in_gap()? {
-            self.count(len as u64, 0);
+            self.count(data.len() as u64, 0);
             return Ok(());
         }
-        let admitted = self.limits.admit(channel, stream, len);
+        let admitted = self.limits.admit(channel, stream, data.len());
+        self.limits.pass(channel, stream, &data[admitted.len..]);
         if admitted.len > 0 {
             self.put(channel, stream.kind(), payload(admitted.len), urgency)?;
         }

@@ -98,6 +98,7 @@ pub(crate) fn world(root: &Path, options: &Options) -> World {
 pub(crate) fn strict(exec_limit: u64) -> Terms {
     Terms {
         exec_limit,
+        hashes_unrecorded: false,
         is_strict: true,
         is_sync: false,
     }
@@ -105,12 +106,14 @@ pub(crate) fn strict(exec_limit: u64) -> Terms {
 
 pub(crate) const SYNC: Terms = Terms {
     exec_limit: 0,
+    hashes_unrecorded: false,
     is_strict: true,
     is_sync: true,
 };
 
 const BEST_EFFORT: Terms = Terms {
     exec_limit: 0,
+    hashes_unrecorded: false,
     is_strict: false,
     is_sync: false,
 };

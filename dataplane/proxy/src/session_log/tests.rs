@@ -128,6 +128,7 @@ fn a_recording_tells_where_forwards_lead_and_how_large_a_terminal_is() {
         channel: ChannelId(0),
         term: "xterm".to_owned(),
         size,
+        echo: true,
     })
     .unwrap();
     log.event(SessionEvent::Resize {
@@ -158,5 +159,111 @@ fn a_recording_tells_where_forwards_lead_and_how_large_a_terminal_is() {
     ] {
         assert!(json.contains(line), "{line} is missing in {json}");
     }
+    world.recorder.shutdown();
+}
+
+/// The log of a session with a terminal on channel 0, of which only what was echoed is recorded.
+fn log_with_terminal(recording: SessionRecording) -> SessionLog {
+    let mut log = log_of(recording);
+    log.withhold_unechoed();
+    let size = weir_relay::TerminalSize {
+        columns: 80,
+        rows: 24,
+        width_px: 0,
+        height_px: 0,
+    };
+    log.event(SessionEvent::Pty {
+        channel: ChannelId(0),
+        term: "xterm".to_owned(),
+        size,
+        echo: true,
+    })
+    .unwrap();
+    log
+}
+
+fn tapped(log: &mut SessionLog, stream: weir_relay::Stream, data: &[u8]) {
+    let tap = Tap {
+        channel: ChannelId(0),
+        stream,
+        range: 0..data.len(),
+    };
+    log.tap(&tap, data, None).unwrap();
+}
+
+/// Kind and text, or count, of the events that tell of input and output.
+fn told(json: &str) -> Vec<(String, String)> {
+    let events = json
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    events
+        .filter_map(|event| match &event["kind"] {
+            kind if kind == "input" || kind == "output" => Some((kind.clone(), event["data"].clone())),
+            kind if kind == "withheld_input" => Some((kind.clone(), event["bytes"].clone())),
+            _ => None,
+        })
+        .map(|(kind, what)| (kind.as_str().unwrap().to_owned(), what.to_string()))
+        .collect()
+}
+
+#[test]
+fn what_was_typed_stands_behind_the_output_that_proves_it() {
+    use weir_relay::Stream::{Input, Output};
+    let root = tempfile::tempdir().unwrap();
+    let world = world(root.path(), &Options::default());
+    let mut log = log_with_terminal(world.begin(1, 0));
+    tapped(&mut log, Input, b"ls\r");
+    let handed = log.handed();
+    tapped(&mut log, Input, b"secret");
+    assert_eq!(log.handed(), handed, "what waits for its echo holds nothing back");
+    tapped(&mut log, Output, b"ls\r\n");
+    tapped(&mut log, Output, b"Password: ");
+    tapped(&mut log, Input, b"word\r");
+    log.event(SessionEvent::ChannelClosed {
+        channel: ChannelId(0),
+    })
+    .unwrap();
+    log.finish(SessionStatus::Complete, "over");
+    let json = world.json(&world.next_finished());
+    let expected = [
+        ("output", r#""ls\r\n""#),
+        ("input", r#""ls\r""#),
+        ("output", r#""Password: ""#),
+        ("withheld_input", "11"),
+    ]
+    .map(|(kind, what)| (kind.to_owned(), what.to_owned()));
+    assert_eq!(told(&json), expected);
+    world.recorder.shutdown();
+}
+
+#[test]
+fn input_is_told_after_output_that_is_lent_and_what_is_left_at_the_end_is_counted() {
+    let root = tempfile::tempdir().unwrap();
+    let world = world(root.path(), &Options::default());
+    let mut log = log_with_terminal(world.begin(1, 0));
+    tapped(&mut log, weir_relay::Stream::Input, b"ls\r");
+    let mut output = b"ls\r\n".to_vec();
+    output.resize(LEND, b'x');
+    let mut received = Received::new(BufferPool::new(1));
+    let (mut writer, reader) = UnixStream::pair().unwrap();
+    writer.write_all(&output).unwrap();
+    while received.len() < output.len() {
+        received.read(reader.as_fd()).unwrap();
+    }
+    let position = received.position();
+    received.consume(output.len());
+    let tap = Tap {
+        channel: ChannelId(0),
+        stream: weir_relay::Stream::Output,
+        range: 0..output.len(),
+    };
+    log.tap(&tap, &output, Some(position)).unwrap();
+    log.hand_over(&mut received).unwrap();
+    tapped(&mut log, weir_relay::Stream::Input, b"half a line");
+    log.finish(SessionStatus::Complete, "over");
+    let told = told(&world.json(&world.next_finished()));
+    let kinds: Vec<_> = told.iter().map(|(kind, _)| kind.as_str()).collect();
+    assert_eq!(kinds, ["output", "input", "withheld_input"]);
+    assert_eq!((&*told[1].1, &*told[2].1), (r#""ls\r""#, "11"));
     world.recorder.shutdown();
 }

@@ -173,6 +173,7 @@ impl Relay {
             channel.forward = Some(Box::new(Forward {
                 destination: opening.ask.destination(),
                 endpoints: opening.ask.endpoints(opening.originator),
+                bytes: [0; 2],
             }));
             self.table.insert(channel);
             return Ok(Flow::Forward);
@@ -219,14 +220,14 @@ impl Relay {
             self.own_opened(slot, window, actions);
             return Ok(Flow::Stop);
         }
-        actions.events.push(match channel.forward.take() {
+        actions.events.push(match &channel.forward {
             None => SessionEvent::ChannelOpened { channel: channel.id },
             Some(forward) => SessionEvent::ForwardOpened {
                 channel: channel.id,
                 kind: channel.kind,
                 opener: channel.opener(),
-                destination: forward.destination,
-                endpoints: forward.endpoints,
+                destination: forward.destination.clone(),
+                endpoints: forward.endpoints.clone(),
             },
         });
         Ok(Flow::Forward)

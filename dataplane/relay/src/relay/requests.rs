@@ -42,6 +42,8 @@ impl<'a> ChannelRequest<'a> {
             b"pty-req" => Ask::Pty {
                 term: rest.string()?,
                 size: terminal_size(rest)?,
+                // What comes without passes as it always did.
+                modes: rest.string().unwrap_or_default(),
             },
             b"shell" => Ask::Program(Program::Shell),
             b"exec" => Ask::Program(Program::Exec {
@@ -126,12 +128,13 @@ impl Relay {
     fn admit(channel: &mut Channel, ask: &Ask<'_>, policy: &dyn Policy, actions: &mut Actions) {
         let id = channel.id;
         actions.events.push(match ask {
-            Ask::Pty { term, size } => {
+            Ask::Pty { term, size, modes } => {
                 channel.set(flag::TERMINAL);
                 SessionEvent::Pty {
                     channel: id,
                     term: clip(term),
                     size: *size,
+                    echo: asks_for_echo(modes),
                 }
             }
             Ask::Program(program) => {
@@ -140,9 +143,10 @@ impl Relay {
                 channel.set(flag::STARTED);
                 SessionEvent::program(id, program, recording)
             }
-            Ask::Env { name, .. } => SessionEvent::Env {
+            Ask::Env { name, value } => SessionEvent::Env {
                 channel: id,
                 name: clip(name),
+                value: policy.tells_value(name).then(|| clip(value)),
             },
             Ask::X11Forwarding => SessionEvent::X11Forwarding { channel: id },
             Ask::AgentForwarding => SessionEvent::AgentForwarding { channel: id },
@@ -243,6 +247,17 @@ fn terminal_size(reader: &mut Reader<'_>) -> Result<TerminalSize, WireError> {
         width_px: reader.u32()?,
         height_px: reader.u32()?,
     })
+}
+
+/// Whether a terminal with these modes echoes. RFC 4254 §8: "opcode-argument pairs wherein the opcode is a single byte value.
+/// Opcodes 1 to 159 have a single uint32 argument", 0 ends them. Terminals echo unless they are told otherwise.
+fn asks_for_echo(modes: &[u8]) -> bool {
+    const ECHO: u8 = 53;
+    let pairs = modes.as_chunks::<5>().0.iter();
+    let mut known = pairs.take_while(|pair| (1..160).contains(&pair[0]));
+    known
+        .find(|pair| pair[0] == ECHO)
+        .is_none_or(|pair| pair[1..] != [0; 4])
 }
 
 fn send_answer(channel: &mut Channel, requester: Side, answer: Answer, actions: &mut Actions) {

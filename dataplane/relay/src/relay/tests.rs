@@ -12,7 +12,7 @@ mod upstream;
 use weir_ssh::wire::{Reader, Writer, msg};
 
 use super::*;
-use crate::{CHANNELS_MAX, Endpoints, Program, Recording, TerminalSize, transfers::Transfers};
+use crate::{CHANNELS_MAX, ChannelKind, Endpoints, Program, Recording, TerminalSize, transfers::Transfers};
 
 type Bytes = Vec<u8>;
 
@@ -21,6 +21,7 @@ struct Rules {
     denies: fn(&Ask<'_>) -> Option<&'static str>,
     records: fn(Option<&Program<'_>>) -> Recording,
     transfers: Transfers,
+    tells: fn(&[u8]) -> bool,
 }
 
 impl Policy for Rules {
@@ -34,6 +35,10 @@ impl Policy for Rules {
 
     fn transfers(&self) -> Transfers {
         self.transfers
+    }
+
+    fn tells_value(&self, name: &[u8]) -> bool {
+        (self.tells)(name)
     }
 }
 
@@ -76,6 +81,7 @@ impl Rig {
                 denies,
                 records: |_| OUTPUT,
                 transfers: Transfers::default(),
+                tells: |_| false,
             },
         }
     }

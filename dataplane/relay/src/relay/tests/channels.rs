@@ -159,6 +159,54 @@ fn forwards_are_not_recorded() {
 }
 
 #[test]
+fn bytes_of_forwards_are_counted_each_way_and_told_at_their_end() {
+    let mut rig = Rig::open();
+    rig.session(0, 0, 0);
+    for (number, destination) in [(3, "db"), (4, "web"), (5, "gone")] {
+        rig.passes(Client, &direct_tcpip(number, destination, 80));
+        if number < 5 {
+            rig.passes(Target, &confirm(number, number));
+        }
+    }
+    for _ in 0..3 {
+        rig.passes(Client, &data(3, &[0; 100]));
+        rig.passes(Target, &data(3, &[0; 7]));
+    }
+    rig.passes(Target, &data(4, b"banner"));
+    // What the other end has closed already does not arrive, and does not count.
+    rig.passes(Target, &about(msg::CHANNEL_CLOSE, 3));
+    rig.is_dropped(Target, &data(3, b"late"));
+    rig.passes(Client, &about(msg::CHANNEL_CLOSE, 3));
+    let counted = |events: &[SessionEvent]| -> Vec<(String, [u64; 2])> {
+        let ends = events.iter().filter_map(|event| match event {
+            SessionEvent::ForwardClosed {
+                destination, bytes, ..
+            } => Some((destination.clone(), *bytes)),
+            _ => None,
+        });
+        ends.collect()
+    };
+    assert_eq!(counted(rig.events()), [("db:80".to_owned(), [300, 21])]);
+    // The connection ends: the one that was open is told, the one that was never confirmed is not.
+    rig.relay.end(&mut rig.actions);
+    assert_eq!(rig.events().len(), 1, "{:?}", rig.events());
+    assert_eq!(counted(rig.events()), [("web:80".to_owned(), [0, 6])]);
+    assert_eq!(rig.relay.channels(), 0);
+}
+
+#[test]
+fn a_variables_value_is_told_where_policy_lets_it() {
+    let mut rig = Rig::with_session();
+    rig.rules.tells = |name| name == b"LANG";
+    for (name, expected) in [("LANG", Some("secret")), ("TOKEN", None)] {
+        rig.passes(Client, &request(5, "env", false, &strings(&[name, "secret"])));
+        let told = format!("{:?}", rig.events());
+        assert_eq!(told.contains("secret"), expected.is_some(), "{told}");
+        assert!(matches!(rig.events(), [SessionEvent::Env { value, .. }] if value.as_deref() == expected));
+    }
+}
+
+#[test]
 fn error_output_may_follow_eof_and_the_end_keeps_its_order() {
     let mut rig = Rig::with_session();
     rig.passes(Target, &about(msg::CHANNEL_EOF, 0));
@@ -294,7 +342,11 @@ fn both_ends_may_use_the_same_number_for_different_channels() {
         rig.events(),
         [SessionEvent::ForwardClosed {
             channel: ChannelId(1),
-            kind: ChannelKind::ForwardedTcpip
+            kind: ChannelKind::ForwardedTcpip,
+            opener: Target,
+            destination: ":80".to_owned(),
+            endpoints: endpoints("", 80, "127.0.0.1", 40000),
+            bytes: [0, 7],
         }]
     );
     rig.passes(Target, &data(0, b"session"));
@@ -365,7 +417,8 @@ fn programs_and_their_ends_are_told() {
         rig.events(),
         [SessionEvent::Env {
             channel,
-            name: "LANG".to_owned()
+            name: "LANG".to_owned(),
+            value: None,
         }]
     );
     let mut killed = strings(&["TERM"]);

@@ -71,6 +71,7 @@ fn a_message_on_a_terminal_has_its_line_ends() {
         channel: ChannelId(0),
         term: "xterm".to_owned(),
         size,
+        echo: true,
     };
     assert_eq!(rig.events(), [pty]);
     rig.actions.clear();
@@ -153,4 +154,30 @@ fn swallowed_bytes_are_given_back_to_their_sender() {
     assert_eq!(swallowed(&mut rig, Target, &data(9, b"x")), Delivered::default());
     rig.passes(Target, &about(msg::CHANNEL_CLOSE, 0));
     assert_eq!(swallowed(&mut rig, Client, &data(5, b"x")), Delivered::default());
+}
+
+#[test]
+fn whether_a_terminal_was_asked_to_echo_is_told() {
+    let mode = |opcode: u8, value: u32| [&[opcode][..], &value.to_be_bytes()].concat();
+    let ospeed = mode(129, 38400);
+    for (modes, expected) in [
+        ([mode(53, 1), vec![0]].concat(), true),
+        ([ospeed.clone(), mode(53, 0), vec![0]].concat(), false),
+        ([ospeed.clone(), mode(53, 7)].concat(), true),
+        // Behind the end, and behind what is not known, nothing counts; what is not said is as usual.
+        ([vec![0], mode(53, 0)].concat(), true),
+        ([mode(200, 0), mode(53, 0)].concat(), true),
+        (ospeed, true),
+        (vec![53, 0, 0], true),
+    ] {
+        let mut rig = Rig::with_session();
+        let mut rest = strings(&["xterm"]);
+        [80, 24, 0, 0].into_iter().for_each(|value| rest.put_u32(value));
+        rest.put_string(&modes);
+        rig.passes(Client, &request(5, "pty-req", true, &rest));
+        assert!(
+            matches!(rig.events(), [SessionEvent::Pty { echo, .. }] if *echo == expected),
+            "{modes:?}"
+        );
+    }
 }
