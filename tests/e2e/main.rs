@@ -11,6 +11,8 @@ mod banner;
 mod bulk;
 mod cli_as_typed;
 mod client_killed_mid_transfer;
+mod content_input;
+mod content_told;
 mod control_master;
 mod demo;
 mod disk_fails;
