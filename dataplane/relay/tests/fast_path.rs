@@ -85,12 +85,39 @@ fn session(relay: &mut Relay, actions: &mut Actions, number: u32) {
     );
 }
 
+fn forward(relay: &mut Relay, actions: &mut Actions, number: u32) {
+    let mut open = vec![msg::CHANNEL_OPEN];
+    open.put_string("direct-tcpip");
+    [number, 1 << 21, 32768]
+        .into_iter()
+        .for_each(|field| open.put_u32(field));
+    for end in ["db", "127.0.0.1"] {
+        open.put_string(end);
+        open.put_u32(5432);
+    }
+    let confirm = message(
+        msg::CHANNEL_OPEN_CONFIRMATION,
+        &[number, number, 1 << 21, 32768],
+        None,
+    );
+    for (from, packet) in [(Side::Client, open), (Side::Target, confirm)] {
+        assert_eq!(relay.packet(from, &packet, &AllowAll, actions), Ok(Flow::Forward));
+    }
+}
+
 #[test]
 fn data_and_adjustments_allocate_nothing() {
     let (mut relay, mut actions) = (Relay::new(false), Actions::new());
     relay.attach(Upstream::default());
     (0..100).for_each(|number| session(&mut relay, &mut actions, number));
+    forward(&mut relay, &mut actions, 500);
     let packets = [
+        // A forward's bytes are counted.
+        (
+            Side::Target,
+            message(msg::CHANNEL_DATA, &[500], Some(&[b'x'; 32768])),
+        ),
+        (Side::Client, message(msg::CHANNEL_DATA, &[500], Some(b"k"))),
         (
             Side::Target,
             message(msg::CHANNEL_DATA, &[57], Some(&[b'x'; 32768])),

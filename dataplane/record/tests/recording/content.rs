@@ -37,7 +37,7 @@ fn with_gaps() -> Sample {
     scribe.event(1_000_000, 1, &Event::Output(b"before"));
     scribe.event(3_500_000, 0, &gap(1_000, 3_500));
     scribe.event(4_000_000, 1, &Event::Output(b"after\r\n"));
-    scribe.finish(weir_record::Status::Complete, 4_000_000)
+    scribe.end(weir_record::Status::Complete, Some(Duration::from_secs(4)))
 }
 
 const FIRST: &str = "weir: not recorded for 400ms, 4096 bytes and 2 other events: no space  left";
@@ -112,7 +112,7 @@ fn json_tells_what_was_set_forwarded_withheld_and_hashed() {
             sha256: [0xab; 32],
         },
     );
-    let sample = scribe.finish(weir_record::Status::Complete, 5);
+    let sample = scribe.end(weir_record::Status::Complete, Some(Duration::from_micros(5)));
     let mut out = Vec::new();
     json(&mut open(&sample), &mut out).unwrap();
     let out = String::from_utf8(out).unwrap();
