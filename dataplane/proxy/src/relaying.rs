@@ -52,7 +52,8 @@ pub(crate) struct Relaying {
 
 struct State {
     relay: Relay,
-    access: Access,
+    /// Boxed: it is asked when something is opened, and a session at rest is to stay small.
+    access: Box<Access>,
     log: SessionLog,
     actions: Actions,
     /// Replies that wait for the end of a key exchange, and to whom they go.
@@ -150,7 +151,7 @@ impl Relaying {
     ) -> Self {
         let state = State {
             relay,
-            access,
+            access: Box::new(access),
             log,
             actions: Actions::new(),
             deferred: Vec::new(),
@@ -414,7 +415,7 @@ impl Relaying {
             ..
         } = &mut *state;
         let flow = relay
-            .packet(from, payload, access, actions)
+            .packet(from, payload, &**access, actions)
             .map_err(|error| RelayEnd::both(DisconnectReason::ProtocolError, error.to_string()))?;
         for event in actions.events.drain(..) {
             log.event(event).map_err(RelayEnd::unrecorded)?;

@@ -8,7 +8,6 @@ use std::time::Duration;
 use object_store::memory::InMemory;
 use weir_crypto::sign::PrivateKey;
 use weir_objects::StoreConfig;
-use weir_record::export::text;
 use weir_record::{
     ChunkHead, Draft, Envelope, Event, EventKind, Identities, Kind, Reader, Stream, Trust, Unlock, verify,
 };
@@ -172,7 +171,12 @@ impl World {
         assert_eq!(report.session, Some(finished.session));
         assert_eq!(report.end.unwrap().plaintext_bytes, finished.bytes);
         let mut out = Vec::new();
-        text(&mut Reader::open(&bytes[..], unlock).unwrap(), None, &mut out).unwrap();
+        let mut reader = Reader::open(&bytes[..], unlock).unwrap();
+        while let Some(entry) = reader.next_entry().unwrap() {
+            if let Some((Stream::Output | Stream::ErrorOutput, data)) = entry.event.data() {
+                out.extend_from_slice(data);
+            }
+        }
         out
     }
 

@@ -147,7 +147,7 @@ impl Scene {
         relay.attach(Upstream::default());
         let state = State {
             relay,
-            access: Access::recorded(),
+            access: Box::new(Access::recorded()),
             log,
             actions: Actions::new(),
             deferred: Vec::new(),
