@@ -23,8 +23,12 @@ impl Typing {
         typing
     }
 
-    /// Types `text` at once.
+    /// Types `text` at once; the key at the end of a line sends a carriage return.
     fn all(&mut self, text: &str) {
+        self.exactly(&text.replace('\n', "\r"));
+    }
+
+    fn exactly(&mut self, text: &str) {
         self.typed += text.len();
         self.terminal.type_in(text);
     }
@@ -165,8 +169,8 @@ fn lines_that_a_real_shell_echoed_are_recorded_and_no_password_is() {
     typing.expect("PASSPHRASE");
     typing.prompt();
     // Typed before the prompt turned the echo off, in one go with the command: the shell reads no further than the line, and
-    // nobody echoes what stands behind it.
-    typing.all(&format!(
+    // nobody echoes what stands behind it. While a shell edits its line, no carriage return ends one for others.
+    typing.exactly(&format!(
         "read -s -p 'Ah''ead: ' x; echo; echo ahead=${{#x}}\n{TYPED_AHEAD}\n"
     ));
     hidden.push(TYPED_AHEAD);
@@ -182,7 +186,7 @@ fn lines_that_a_real_shell_echoed_are_recorded_and_no_password_is() {
         "echo by-k''ey\r",
         "echo lz\x7fs-edi''ted\r",
         "echo 0123456789 0123456789 0123456789 0123456789 0123456789 wra''pped\r",
-        "read -s -p 'Ah''ead: '",
+        "read -s -p 'Ah''ead: ' x; echo; echo ahead=${#x}\n",
         "exit\r",
     ]
     .into_iter()

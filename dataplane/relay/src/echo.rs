@@ -77,6 +77,8 @@ pub struct Echo {
     is_trusted: bool,
     /// A blank was written that nobody typed: the first half of a wrapped line or of an erased character.
     blank: bool,
+    /// The last thing written was what answered a character.
+    at_answer: bool,
     /// The last thing written was a new line that answered one.
     at_new_line: bool,
     keys: Keys,
@@ -115,6 +117,7 @@ impl Echo {
             skipped: None,
             is_trusted: is_on,
             blank: false,
+            at_answer: false,
             at_new_line: false,
             keys: Keys::default(),
             screen: Screen::default(),
@@ -142,13 +145,13 @@ impl Echo {
             match self.screen.mark(byte) {
                 Mark::Character => self.character(byte, verdicts),
                 Mark::NewLine => self.new_line(byte, verdicts),
-                Mark::Back => self.blank = false,
+                Mark::Back => (self.blank, self.at_answer) = (false, false),
                 Mark::Nothing => {}
             }
         }
         // Whatever comes while nothing waits is no answer.
         if !rest.is_empty() {
-            (self.blank, self.at_new_line) = (false, false);
+            (self.blank, self.at_answer, self.at_new_line) = (false, false, false);
             self.screen.skip(rest);
         }
     }
@@ -226,13 +229,14 @@ impl Echo {
 
     /// A character was written.
     fn character(&mut self, byte: u8, verdicts: &mut Vec<Verdict>) {
-        self.at_new_line = false;
+        (self.at_answer, self.at_new_line) = (false, false);
         let was_blank = std::mem::take(&mut self.blank);
         match self.pending.key(self.answered) {
             _ if was_blank => self.withhold(verdicts),
             Some(Key::Character) if self.pending.byte(self.answered) == byte => {
                 self.answered += 1;
                 self.line.is_shown = true;
+                self.at_answer = true;
                 self.go_on(verdicts);
             }
             None if self.pending.is_empty() => {
@@ -247,9 +251,11 @@ impl Echo {
 
     /// CR or LF was written.
     fn new_line(&mut self, byte: u8, verdicts: &mut Vec<Verdict>) {
-        // readline wraps a line by writing a blank beyond it and returning to the new line's begin.
+        // readline wraps a line by writing a blank beyond it and returning to the new line's begin; or, where it has the next
+        // character already, that character, which it then writes again.
         let is_wrapped = std::mem::take(&mut self.blank);
-        if is_wrapped && byte == b'\r' {
+        let is_answer = std::mem::take(&mut self.at_answer);
+        if byte == b'\r' && (is_wrapped || (is_answer && self.take_back())) {
             return;
         }
         match self.pending.key(self.answered) {
@@ -268,6 +274,21 @@ impl Echo {
             Some(_) => self.withhold(verdicts),
             None => {}
         }
+    }
+
+    /// The last character that was answered waits once more, unless the line's end is what comes next. Less is called shown by
+    /// that, never more.
+    fn take_back(&mut self) -> bool {
+        match self.pending.key(self.answered) {
+            Some(Key::Character) => {}
+            None if !self.line.is_edited => {}
+            _ => return false,
+        }
+        let Some(begin) = self.pending.character_before(self.answered) else {
+            return false;
+        };
+        self.answered = begin;
+        true
     }
 
     /// Tells of all that has been answered.
@@ -341,6 +362,15 @@ impl Pending {
 
     fn bytes(&self, count: usize) -> &[u8] {
         &self.bytes[..count]
+    }
+
+    /// Where the character begins, in UTF-8, that ends at `end`.
+    fn character_before(&self, end: usize) -> Option<usize> {
+        let is_continued = |byte: &u8| byte & 0b1100_0000 == 0b1000_0000;
+        let tail = self.bytes[..end].iter().rev().take(3);
+        let begin = end.checked_sub(1 + tail.take_while(|byte| is_continued(byte)).count())?;
+        let is_text = self.keys[begin..end].iter().all(|key| *key == Key::Character);
+        is_text.then_some(begin)
     }
 
     fn push(&mut self, byte: u8, key: Key) {

@@ -239,6 +239,29 @@ fn a_wrapped_line_is_one_and_a_title_is_no_text() {
 }
 
 #[test]
+fn a_character_written_beyond_the_margin_is_written_again() {
+    for (typed, written) in [
+        ("echo heard\r", "echo \r heard\r\n"),
+        ("abcdef\r", "abcd\rdef\r\n"),
+        (
+            "ab\u{e9}\u{1f980}f\r",
+            "ab\u{e9}\r\u{e9}\u{1f980}\r\u{1f980}f\r\n",
+        ),
+    ] {
+        expect(&[Typed(typed), Written(written)], &[shown(typed)]);
+    }
+    // Another one than was written before, none, and one too many.
+    for written in ["abcd\ref\r\n", "abcd\r\r\n", "abcd\rddef\r\n"] {
+        expect(&[Typed("abcdef\r"), Written(written)], &[Err(7)]);
+    }
+    // A question that is answered without echo, and the first sign of it shown.
+    expect(
+        &[Typed("s"), Written("s\r"), Typed("ecret\r"), Written("\r\n")],
+        &[Err(7)],
+    );
+}
+
+#[test]
 fn characters_of_several_bytes_are_compared_by_byte() {
     let mut script = typing("caf\u{e9} \u{1f980}");
     script.extend([Typed("\r"), Written("\r\n")]);
