@@ -42,6 +42,7 @@ use weir_record::{End, Signer};
 use self::patience::Patience;
 use self::put::PutError;
 use self::side::Sides;
+use crate::recorder::notes;
 use crate::recorder::{Finished, Handover, Message, OnFinished, SyncStore, TIMED, URGENT};
 use crate::spool::frame::Location;
 use crate::spool::segment;
@@ -460,6 +461,7 @@ impl Desk {
         let sessions: Vec<_> = batch.into_iter().map(|one| one.session).collect();
         for session in &sessions {
             self.shelf.sides.delete(*session);
+            notes::remove(&self.shelf.dir, *session);
             self.backlog.remove(*session);
         }
         drop(self.handover.send(Message::Archived(sessions), TIMED));

@@ -20,6 +20,7 @@ mod crash_tests;
 mod handover;
 mod lent;
 mod limits;
+pub(crate) mod notes;
 mod recording;
 mod reports;
 mod scribe;
@@ -50,6 +51,7 @@ pub(crate) use reports::start;
 
 use handover::Begin;
 pub(crate) use handover::{Handover, Message, OnFinished, SyncStore, TIMED, URGENT};
+use notes::Notes;
 use vigil::{Patience, Pulse};
 
 /// How the recorder writes its spool.
@@ -258,7 +260,8 @@ impl Recorder {
         let number = left.last().map_or(1, |last| last + 1);
         let (runtime, uses_uring) = runtime(config.io)?;
 
-        let (handover, messages) = Handover::new(config.queue_bytes, config.session_queue_bytes);
+        let notes = Notes::new(dir.clone());
+        let (handover, messages) = Handover::new(config.queue_bytes, config.session_queue_bytes, notes);
         let pulse = Pulse::new();
         let patience = Patience {
             pause: config.commit_limit,
@@ -357,7 +360,7 @@ impl Recorder {
         {
             return Err(RecordError::Failed(reason));
         }
-        let gate = handover.gate();
+        let gate = handover.gate(meta.session);
         if handover.is_in_trouble() && handover.is_crowded() {
             // Beginnings must not pile up for as long as the trouble lasts.
             gate.fail("too many sessions wait to be recorded");
@@ -388,6 +391,7 @@ impl Recorder {
                 tracing::error!("a thread of the recorder panicked");
             }
         }
+        self.0.handover.finish_notes();
     }
 
     /// Ends the threads as a kill of the process would: nothing more is written, ended or reported.

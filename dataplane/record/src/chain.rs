@@ -15,6 +15,7 @@ use crate::chunk::{ChunkHead, EventBuffer, HEAD_LEN, Kind, TAG_LEN};
 use crate::end::{End, Signer, Status};
 use crate::envelope::{Envelope, EnvelopeFault, Opening};
 use crate::key::SessionKey;
+use crate::note::Note;
 
 /// SHA-256 of a link of the chain.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -84,7 +85,7 @@ impl Links {
         Ok((parsed, links))
     }
 
-    /// Takes the next chunk of events; returns whether it was one, or the end.
+    /// Takes the next chunk; returns whether it was one, or the end.
     ///
     /// # Errors
     /// If it is not the next link. The chain stays as it was.
@@ -105,6 +106,25 @@ impl Links {
             self.advance(&head, Hash::of(&[chunk]));
         }
         Ok(head.kind)
+    }
+
+    /// Tells something in clear: appends a chunk to `out`.
+    pub fn note(&mut self, note: &Note, out: &mut Vec<u8>) {
+        let plaintext = note.as_bytes();
+        // A note is bounded, far below 4 GiB.
+        let plaintext_len = u32::try_from(plaintext.len()).unwrap_or(u32::MAX);
+        let head = ChunkHead {
+            len: plaintext_len.saturating_add(u32::try_from(HEAD_LEN).unwrap_or(u32::MAX)),
+            kind: Kind::Note,
+            number: self.next,
+            session: self.session,
+            previous: self.previous,
+            plaintext_len,
+        };
+        let encoded = head.encode();
+        out.extend_from_slice(&encoded);
+        out.extend_from_slice(plaintext);
+        self.advance(&head, Hash::of(&[&encoded, plaintext]));
     }
 
     /// Ends the recording: appends the last chunk to `out`.

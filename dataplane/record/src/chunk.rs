@@ -6,6 +6,7 @@ use ulid::Ulid;
 
 use crate::chain::Hash;
 use crate::event::{Entry, Event, EventKind, MAX_PAYLOAD_LEN};
+use crate::note::MAX_NOTE_LEN;
 use crate::wire::{Cursor, Malformed, put_varint, varint_len};
 
 /// Bytes in front of a chunk's sealed part.
@@ -33,6 +34,8 @@ pub enum Kind {
     Zstd,
     /// The [`End`](crate::End), in clear and signed.
     End,
+    /// A [`Note`](crate::Note), in clear.
+    Note,
 }
 
 impl Kind {
@@ -41,6 +44,7 @@ impl Kind {
             Kind::Stored => [1, 0],
             Kind::Zstd => [1, 1],
             Kind::End => [2, 0],
+            Kind::Note => [3, 0],
         }
     }
 }
@@ -84,6 +88,7 @@ impl ChunkHead {
             Kind::Stored => plaintext_len > 0 && sealed_len == Some(plaintext_len),
             Kind::Zstd => sealed_len.is_some_and(|sealed| sealed > 0 && sealed < plaintext_len),
             Kind::End => plaintext_len == 0 && len == crate::end::END_LEN,
+            Kind::Note => (1..=MAX_NOTE_LEN).contains(&plaintext_len) && len == HEAD_LEN + plaintext_len,
         };
         if fits {
             Ok(head)
@@ -95,7 +100,7 @@ impl ChunkHead {
     fn fields(p: &mut Cursor<'_>) -> Result<Self, Malformed> {
         let len = p.u32("length")?;
         let codes = p.array::<4>("kind")?;
-        let kind = [Kind::Stored, Kind::Zstd, Kind::End]
+        let kind = [Kind::Stored, Kind::Zstd, Kind::End, Kind::Note]
             .into_iter()
             .find(|kind| codes[..2] == kind.codes() && codes[2..] == [0, 0])
             .ok_or(Malformed("kind"))?;

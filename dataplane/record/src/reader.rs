@@ -11,6 +11,7 @@ use crate::end::End;
 use crate::envelope::{Envelope, EnvelopeFault};
 use crate::event::Entry;
 use crate::key::{KeyError, Unlock};
+use crate::note::Note;
 use crate::source::{Front, Item, Source};
 use crate::wire::Malformed;
 
@@ -194,9 +195,13 @@ impl Opener {
         &self.plaintext
     }
 
-    /// Opens a chunk of events in place; its bytes are not to be used afterwards.
+    /// Opens a chunk in place, of sealed events or a note; its bytes are not to be used afterwards.
     pub(crate) fn open(&mut self, head: &ChunkHead, chunk: &mut [u8]) -> Result<(), ChunkFault> {
         self.plaintext.clear();
+        if head.kind == Kind::Note {
+            self.plaintext = note(chunk)?.into_bytes();
+            return Ok(());
+        }
         let (associated, sealed) = chunk.split_at_mut(HEAD_LEN);
         let body = self
             .cipher
@@ -224,6 +229,12 @@ impl Opener {
         while walk.next(&self.plaintext)?.is_some() {}
         Ok(())
     }
+}
+
+/// Takes a note out of its chunk. What is recorded stands under a seal: nothing else passes for an event in clear.
+pub(crate) fn note(chunk: &[u8]) -> Result<Note, ChunkFault> {
+    let bytes = chunk.get(HEAD_LEN..).unwrap_or_default();
+    Ok(Note::from_bytes(bytes.to_vec())?)
 }
 
 impl Hash {

@@ -17,7 +17,7 @@ use crate::chunk::{ChunkHead, Kind};
 use crate::end::{End, EndFault};
 use crate::envelope::{Envelope, EnvelopeFault};
 use crate::key::{KeyError, Unlock};
-use crate::reader::{ChunkFault, Opener};
+use crate::reader::{ChunkFault, Opener, note};
 use crate::rewrap::ReplacementFault;
 use crate::source::{Front, Item, Source};
 
@@ -346,6 +346,7 @@ impl<'a> Judge<'a> {
     /// A chunk 0 under another name than the envelope's: if the envelope's key opens it, the envelope is what is wrong.
     fn is_ours(&mut self, head: &ChunkHead, bytes: &mut [u8]) -> bool {
         head.number == 0
+            && head.kind != Kind::Note
             && self
                 .opener
                 .as_mut()
@@ -383,6 +384,13 @@ impl<'a> Judge<'a> {
 
     /// Whether the seal verifies; `None` if that cannot be known.
     fn seal(&mut self, head: &ChunkHead, bytes: &mut [u8]) -> Option<bool> {
+        if head.kind == Kind::Note {
+            // What tells whether it was altered is the signed end, which follows it.
+            if let Err(fault) = note(bytes) {
+                self.find(Place::Chunk(head.number), Fault::Contents(fault.to_string()));
+            }
+            return None;
+        }
         let opener = self.opener.as_mut()?;
         let opened = opener.open(head, bytes).and_then(|()| opener.check_contents());
         let place = Place::Chunk(head.number);

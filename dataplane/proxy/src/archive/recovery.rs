@@ -19,6 +19,7 @@ use weir_record::{ChunkHead, End, HEAD_LEN, Kind, Links, MAX_ENVELOPE_LEN, Signe
 
 use super::Upload;
 use super::side::{self, Side, Sides};
+use crate::recorder::notes;
 use crate::spool::frame::{FrameKind, Location, session_of};
 use crate::spool::segment::{self, Origin, Segment};
 
@@ -113,9 +114,14 @@ pub(super) fn recover(
         found.remove(&session);
         sides.delete(session);
     }
+    // Of one whose recording had not begun, or is in the store, nothing is left to be told.
+    let noted = notes::list(dir)?.into_iter();
+    noted
+        .filter(|session| !found.contains_key(session))
+        .for_each(|session| notes::remove(dir, session));
     let uploads = found
         .into_iter()
-        .map(|(session, recording)| recording.into_upload(session, signer));
+        .map(|(session, recording)| recording.into_upload(dir, session, signer));
     let mut uploads = uploads.collect::<io::Result<Vec<_>>>()?;
     // The oldest first, as they would have come.
     uploads.sort_by_key(|upload| upload.session);
@@ -160,14 +166,26 @@ impl Found {
         }
     }
 
-    fn into_upload(self, session: Ulid, signer: &Signer) -> io::Result<Upload> {
+    fn into_upload(mut self, dir: &Path, session: Ulid, signer: &Signer) -> io::Result<Upload> {
         let mut end_bytes = Vec::new();
         let end = match self.end {
             Some(end) => end,
-            None => self
-                .links
-                .end(Status::Interrupted, None, signer, &mut end_bytes)
-                .map_err(|err| io::Error::other(format!("the end of {session} cannot be signed: {err}")))?,
+            None => {
+                let note = notes::read(dir, session)?;
+                if let Some(note) = &note {
+                    self.links.note(note, &mut end_bytes);
+                }
+                self.links
+                    .end(
+                        Status::Interrupted,
+                        note.map(|note| note.until()),
+                        signer,
+                        &mut end_bytes,
+                    )
+                    .map_err(|err| {
+                        io::Error::other(format!("the end of {session} cannot be signed: {err}"))
+                    })?
+            }
         };
         let mut upload = Upload::new(session, self.started_us, end, self.last);
         upload.end_bytes = end_bytes;

@@ -24,9 +24,10 @@ use std::task::{Context, Poll};
 use crossbeam_channel::{Receiver, Sender};
 use futures_util::task::AtomicWaker;
 use ulid::Ulid;
-use weir_record::{EventKind, Recipients, SessionMeta, Status};
+use weir_record::{EventKind, Note, Recipients, SessionMeta, Status};
 
 use super::lent::Lent;
+use super::notes::Notes;
 use super::trouble::{Trouble, Troubles};
 use super::{Finished, Terms};
 
@@ -140,11 +141,13 @@ pub(crate) struct Handover {
     /// All sessions that have begun and not ended, to be told of what concerns every one.
     live: Mutex<HashMap<SessionId, Arc<SessionGate>>>,
     next_id: AtomicU64,
+    notes: Arc<Notes>,
 }
 
 /// What a session shares with the recorder's thread.
 pub(crate) struct SessionGate {
     id: SessionId,
+    session: Ulid,
     queued: AtomicUsize,
     /// Of the session's task, whatever it waits for.
     waker: AtomicWaker,
@@ -158,9 +161,10 @@ pub(crate) struct SessionGate {
 }
 
 impl SessionGate {
-    fn new(id: SessionId) -> Self {
+    fn new(id: SessionId, session: Ulid) -> Self {
         SessionGate {
             id,
+            session,
             queued: AtomicUsize::new(0),
             waker: AtomicWaker::new(),
             is_listed: AtomicBool::new(false),
@@ -209,7 +213,11 @@ impl SessionGate {
 pub(crate) struct Stopped;
 
 impl Handover {
-    pub(crate) fn new(limit: usize, session_limit: usize) -> (Arc<Self>, Receiver<Message>) {
+    pub(crate) fn new(
+        limit: usize,
+        session_limit: usize,
+        notes: Arc<Notes>,
+    ) -> (Arc<Self>, Receiver<Message>) {
         // Bounded by bytes, not by messages: see the module.
         let (queue, messages) = crossbeam_channel::unbounded();
         let handover = Handover {
@@ -225,13 +233,15 @@ impl Handover {
             waiting: Mutex::new(Vec::new()),
             live: Mutex::new(HashMap::new()),
             next_id: AtomicU64::new(0),
+            notes,
         };
         (Arc::new(handover), messages)
     }
 
     /// Makes the gate of a session that begins.
-    pub(crate) fn gate(&self) -> Arc<SessionGate> {
-        let gate = Arc::new(SessionGate::new(self.next_id.fetch_add(1, Ordering::Relaxed)));
+    pub(crate) fn gate(&self, session: Ulid) -> Arc<SessionGate> {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let gate = Arc::new(SessionGate::new(id, session));
         self.live().insert(gate.id, Arc::clone(&gate));
         gate
     }
@@ -387,6 +397,16 @@ impl Handover {
         self.wake_waiting();
         let gates: Vec<_> = self.live().values().cloned().collect();
         gates.iter().for_each(|gate| gate.waker.wake());
+    }
+
+    /// Tells the next start what is missing at a recording's end. The thread that could have recorded it is gone.
+    pub(crate) fn leave_note(&self, gate: &SessionGate, note: Note) {
+        self.notes.leave(gate.session, note);
+    }
+
+    /// Waits until such notes are durable.
+    pub(crate) fn finish_notes(&self) {
+        self.notes.finish();
     }
 
     // What follows is the recorder thread's side.

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use weir_record::{Event, EventKind, Status, Stream};
+use weir_record::{Event, EventKind, Note, Status, Stream};
 
 use super::handover::{Handover, Message, Payload, SessionGate, TIMED, URGENT};
 use super::{Lent, RecordError, Terms, limits};
@@ -395,16 +395,21 @@ impl SessionRecording {
             return;
         };
         gap.to = Duration::from_micros(self.last_us);
-        drop(self.event(
-            0,
-            &Event::Gap {
-                from: gap.from,
-                to: gap.to,
-                bytes: gap.bytes,
-                events: gap.events,
-                reason: gap.reason.as_bytes(),
-            },
-        ));
+        if self.handover.is_stopped() {
+            let note = Note::gap(gap.from, gap.to, gap.bytes, gap.events, &gap.reason);
+            self.handover.leave_note(&self.gate, note);
+        } else {
+            drop(self.event(
+                0,
+                &Event::Gap {
+                    from: gap.from,
+                    to: gap.to,
+                    bytes: gap.bytes,
+                    events: gap.events,
+                    reason: gap.reason.as_bytes(),
+                },
+            ));
+        }
         // Of two that nobody has asked for between, the later is told with the bytes of both.
         let gaps = self.gaps.get_or_insert_default();
         if let Some(earlier) = gaps.closed.take() {

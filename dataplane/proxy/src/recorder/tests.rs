@@ -848,6 +848,44 @@ fn without_a_recorder_strict_sessions_end_and_others_count() {
     assert_eq!(late.finish(Status::Complete).unwrap().bytes, 3);
 }
 
+fn what_a_session_did_without_a_recorder_is_in_its_recording_after_the_next_start() {
+    let root = tempfile::tempdir().unwrap();
+    let first = world(root.path(), &Options::default());
+    let mut session = first.begin_with(1, BEST_EFFORT).unwrap();
+    session.data(at(1), 0, Stream::Output, b"seen").unwrap();
+    flushed(&first, 2);
+    first.recorder.die();
+    session.data(at(3_000), 0, Stream::Output, b"not seen").unwrap();
+    session.record(at(5_000), 0, &Event::ExitStatus(0)).unwrap();
+    session.record(at(7_000), 0, &Event::Closed).unwrap();
+    session.finish(Status::Complete);
+    // One that began too late to have a recording at all.
+    first
+        .begin_with(3, BEST_EFFORT)
+        .unwrap()
+        .data(at(1), 0, Stream::Output, b"x")
+        .unwrap();
+    first.recorder.shutdown();
+    assert_eq!(spool_files(root.path(), ".note"), 2);
+
+    let second = world(root.path(), &Options::default());
+    let recovered = second.finished_of(1);
+    assert_eq!(
+        (recovered.status, recovered.duration),
+        (Status::Interrupted, Some(at(7_000)))
+    );
+    assert_eq!(second.output(&recovered), b"seen");
+    let json = second.json(&recovered);
+    let mut events = json
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let gap = events.find(|event| event["kind"] == "gap").unwrap();
+    let told = ["from_us", "to_us", "bytes", "events"].map(|field| gap[field].as_u64().unwrap());
+    assert_eq!(told, [3000, 7000, 8, 2], "{gap}");
+    second.recorder.shutdown();
+    assert_eq!(spool_files(root.path(), ".note"), 0);
+}
+
 fn a_failed_sync_is_not_believed_when_the_next_succeeds() {
     let root = tempfile::tempdir().unwrap();
     let world = world(root.path(), &Options::default());
@@ -1285,6 +1323,7 @@ by_each_io!(
     a_disk_that_does_not_answer_stops_what_must_be_recorded_and_nothing_else,
     a_session_that_need_not_be_recorded_does_not_wait_for_a_recorder_that_is_behind,
     without_a_recorder_strict_sessions_end_and_others_count,
+    what_a_session_did_without_a_recorder_is_in_its_recording_after_the_next_start,
     a_failed_sync_is_not_believed_when_the_next_succeeds,
     a_store_that_is_away_is_tried_again_and_the_spool_waits_for_it,
     what_the_store_did_not_take_before_shutdown_comes_with_the_next_start,

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use weir_record::export::{cast, json, text};
-use weir_record::{Event, ForwardKind, Reader, Stream, Unlock};
+use weir_record::{Event, ForwardKind, ReadError, Reader, Stream, Unlock};
 
-use crate::sample::{Sample, Scribe};
+use crate::sample::{Sample, Scribe, sample};
 
 fn open(sample: &Sample) -> Reader<&[u8]> {
     Reader::open(&sample.bytes[..], Unlock::Key(&sample.key)).unwrap()
@@ -132,4 +132,34 @@ fn json_tells_what_was_set_forwarded_withheld_and_hashed() {
             "{line} is missing in\n{out}"
         );
     }
+}
+
+#[test]
+fn a_note_is_told_as_a_gap_and_nothing_else_stands_in_clear() {
+    let sample = sample(3).noted();
+    let told = "weir: not recorded for 4s, 4096 bytes and 2 other events: the recorder has stopped";
+    let (mut as_text, mut as_cast, mut as_json) = (Vec::new(), Vec::new(), Vec::new());
+    text(&mut open(&sample), None, &mut as_text).unwrap();
+    cast(&mut open(&sample), None, &mut as_cast).unwrap();
+    json(&mut open(&sample), &mut as_json).unwrap();
+    for (export, end) in [(as_text, "]\n"), (as_cast, "\"]\n")] {
+        let export = String::from_utf8(export).unwrap();
+        assert!(export.ends_with(&format!("{told}{end}")), "{export}");
+    }
+    let as_json = String::from_utf8(as_json).unwrap();
+    assert!(as_json.contains("\"kind\":\"gap\""), "{as_json}");
+
+    let note = sample.parts[sample.parts.len() - 2].clone();
+    let kind = note.start + weir_record::HEAD_LEN + 4;
+    assert_eq!(sample.bytes[kind], weir_record::EventKind::GAP.0);
+    let mut forged = sample.bytes.clone();
+    forged[kind] = weir_record::EventKind::OUTPUT.0;
+    let mut reader = Reader::open(&forged[..], Unlock::Key(&sample.key)).unwrap();
+    let error = loop {
+        match reader.next_entry() {
+            Ok(entry) => assert!(entry.is_some(), "what was put in clear was believed"),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, ReadError::Chunk { number: 5, .. }), "{error}");
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use ulid::Ulid;
 use weir_crypto::sign::PrivateKey;
 use weir_record::{
-    Chain, Draft, Event, EventBuffer, Fields, Identities, Opening, Packer, Recipients, SessionKey,
-    SessionMeta, Signer, Status,
+    Chain, Draft, Event, EventBuffer, Fields, Identities, Links, Note, Opening, Packer, Recipients,
+    SessionKey, SessionMeta, Signer, Status,
 };
 
 pub(crate) struct Sample {
@@ -159,6 +159,38 @@ impl Sample {
         }
     }
 
+    /// As it is when nobody could seal its last chunk.
+    pub(crate) fn noted(&self) -> Sample {
+        let mut sample = self.behind(&self.bytes[self.parts[0].clone()]);
+        let kept = sample.parts.len() - 2;
+        sample.parts.truncate(kept);
+        sample.bytes.truncate(sample.parts[kept - 1].end);
+        let mut links = Links::start(self.envelope()).unwrap().1;
+        for part in &sample.parts[1..] {
+            links.follow(&sample.bytes[part.clone()]).unwrap();
+        }
+        let note = Note::gap(
+            Duration::from_secs(5),
+            Duration::from_secs(9),
+            4096,
+            2,
+            "the recorder has stopped",
+        );
+        links.note(&note, &mut sample.bytes);
+        sample.parts.push(sample.parts[kept - 1].end..sample.bytes.len());
+        let end = sample.bytes.len();
+        links
+            .end(
+                Status::Complete,
+                Some(note.until()),
+                &sample.signer,
+                &mut sample.bytes,
+            )
+            .unwrap();
+        sample.parts.push(end..sample.bytes.len());
+        sample
+    }
+
     /// As it is when its key has been wrapped to `recipients`, by the data plane itself.
     pub(crate) fn rewrapped(&self, recipients: &Recipients) -> Sample {
         let draft = Draft::new(self.envelope(), &self.key, recipients).unwrap();
@@ -166,9 +198,10 @@ impl Sample {
     }
 }
 
-/// A recording of each version, the second wrapped anew twice.
-pub(crate) fn of_each_version(seed: u8) -> [Sample; 2] {
+/// A recording as it is written, the same wrapped anew twice, and one that ends with a note; each with six chunks.
+pub(crate) fn of_each_kind(seed: u8) -> [Sample; 3] {
     let sample = sample(seed);
     let again = sample.rewrapped(&stranger()).rewrapped(&stranger());
-    [sample, again]
+    let noted = sample.noted();
+    [sample, again, noted]
 }
