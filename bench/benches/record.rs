@@ -1,13 +1,18 @@
-//! Building chunks: what recording costs on the recorder's thread.
+//! What recording costs: building chunks, on the recorder's thread, and handing over to it, on the thread of the session.
 
 use std::hint::black_box;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use ulid::Ulid;
 use weir_crypto::random::{PooledRandom, Random};
+use weir_crypto::sign::PrivateKey;
+use weir_objects::{Objects, StoreConfig};
+use weir_proxy::recorder::{Recorder, RecorderConfig, SessionRecording, Terms};
 use weir_record::{
-    Chain, EventBuffer, EventKind, Opening, Packer, Recipients, SessionKey, TARGET_PLAINTEXT_LEN,
+    Chain, EventBuffer, EventKind, Opening, Packer, Recipients, SessionKey, SessionMeta, Stream,
+    TARGET_PLAINTEXT_LEN,
 };
 
 fn chain() -> Chain {
@@ -83,10 +88,90 @@ fn chunks(c: &mut Criterion) {
     group.finish();
 }
 
+/// A real recorder, of which the thread works beside what is measured.
+fn hand_over(c: &mut Criterion) {
+    let root = tempfile::tempdir().expect("a temporary directory");
+    let store = Objects::open(&StoreConfig::directory(root.path().join("store"))).expect("a new directory");
+    let spool = root.path().join("spool");
+    let config = RecorderConfig::new(spool, store, PrivateKey::generate_ed25519(), Box::new(drop));
+    let recorder = Recorder::start(config).expect("a recorder starts");
+    let (_, recipient) = weir_record::Identities::generate();
+    let recipients = Recipients::parse(&[recipient]).expect("it was just made");
+    let begin = || {
+        let meta = SessionMeta {
+            session: Ulid::generate(),
+            started_us: 1,
+            user: "alice".to_owned(),
+            login: "root".to_owned(),
+            node: "web1".to_owned(),
+            node_address: "10.0.0.1:22".to_owned(),
+            client_address: "192.0.2.7:50000".to_owned(),
+            cluster: "main".to_owned(),
+        };
+        let terms = Terms {
+            exec_limit: 0,
+            hashes_unrecorded: false,
+            is_strict: true,
+            is_sync: false,
+        };
+        recorder
+            .begin(&meta, &recipients, terms)
+            .expect("the recorder runs")
+    };
+    let mut group = c.benchmark_group("hand-over");
+    let mut session = begin();
+    group.bench_function("echo of a key", |b| {
+        b.iter_custom(|count| {
+            timed_in_batches(count, 256, &mut session, |session, at| {
+                let echo = black_box(&b"l\x1b[K"[..]);
+                session.data(at, 0, Stream::Output, echo).expect("recorded");
+            })
+        });
+    });
+    let read = Bytes::from(vec![0; 256 * 1024]);
+    group.throughput(Throughput::Bytes(read.len() as u64));
+    group.bench_function("256 KiB by reference", |b| {
+        b.iter_custom(|count| {
+            timed_in_batches(count, 1, &mut session, |session, at| {
+                let lent = session.pin(read.clone());
+                session.lend(at, 0, Stream::Output, &lent).expect("recorded");
+            })
+        });
+    });
+    group.finish();
+    drop(session);
+    recorder.shutdown();
+}
+
+/// How long `count` calls take, without the waits of a session that is ahead of its recorder.
+fn timed_in_batches(
+    count: u64,
+    batch: u64,
+    session: &mut SessionRecording,
+    mut call: impl FnMut(&mut SessionRecording, Duration),
+) -> Duration {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
+    let mut spent = Duration::ZERO;
+    let mut left = count;
+    while left > 0 {
+        if session.is_full() {
+            runtime.block_on(session.ready());
+        }
+        let now = left.min(batch);
+        let begin = Instant::now();
+        (0..now).for_each(|_| call(session, spent));
+        spent += begin.elapsed();
+        left -= now;
+    }
+    spent
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(30).warm_up_time(Duration::from_millis(200))
         .measurement_time(Duration::from_secs(1));
-    targets = chunks
+    targets = chunks, hand_over
 }
 criterion_main!(benches);
