@@ -2,17 +2,76 @@
 
 mod cast;
 mod json;
+mod lines;
 mod text;
 
-use std::io;
+use std::io::{self, Read};
 use std::time::Duration;
 
-use crate::event::{Entry, Stream};
-use crate::reader::ReadError;
+use crate::event::{Entry, Event, Stream};
+use crate::reader::{ReadError, Reader};
 
 pub use cast::cast;
 pub use json::json;
+pub use lines::{Line, MAX_LINE_LEN, MAX_MATCH_LEN, Source, lines};
 pub use text::text;
+
+/// A stretch of a session: from `from` on, up to and without `to`, both since its start. Stretches laid end to end are
+/// the whole.
+///
+/// What comes before is read, since a chunk's time is sealed with it and a terminal's state is made by all that came
+/// before; nothing behind `to` is read, not even the signed end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Part {
+    /// Where it begins.
+    pub from: Duration,
+    /// Where it ends; `None` is the end of the recording.
+    pub to: Option<Duration>,
+}
+
+impl Part {
+    /// All of it.
+    pub const WHOLE: Part = Part {
+        from: Duration::ZERO,
+        to: None,
+    };
+
+    fn is_over(&self, at: Duration) -> bool {
+        self.to.is_some_and(|to| at >= to)
+    }
+
+    /// Calls `each` with every entry up to the part's end, and with whether it is in the part or before it.
+    ///
+    /// Returns what is to be told once all that came before has been written.
+    fn walk<R: Read>(
+        &self,
+        reader: &mut Reader<R>,
+        mut each: impl FnMut(&Entry<'_>, bool) -> io::Result<()>,
+    ) -> Result<Result<(), ExportError>, ExportError> {
+        let mut last = Duration::ZERO;
+        loop {
+            match reader.next_entry() {
+                Ok(Some(entry)) if self.is_over(begin(&entry)) => return Ok(Ok(())),
+                Ok(Some(entry)) => {
+                    last = last.max(entry.at);
+                    each(&entry, entry.at >= self.from)?;
+                }
+                Ok(None) if last < self.from => return Ok(Err(ExportError::Beyond { last })),
+                Ok(None) => return Ok(Ok(())),
+                Err(err @ ReadError::Cut { .. }) => return Ok(Err(err.into())),
+                Err(err) => return Err(err.into()),
+            }
+        }
+    }
+}
+
+/// When what the entry tells began: a gap is written where it ended, and is told in each part that it reaches into.
+fn begin(entry: &Entry<'_>) -> Duration {
+    match entry.event {
+        Event::Gap { from, .. } => from.min(entry.at),
+        _ => entry.at,
+    }
+}
 
 /// Why an export stopped. What was written until then is right as far as it goes.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +82,12 @@ pub enum ExportError {
     /// The output cannot be written.
     #[error("the export cannot be written: {0}")]
     Write(#[from] io::Error),
+    /// The part begins behind the end.
+    #[error("the recording's last event is at {last:?}, before what is asked for begins")]
+    Beyond {
+        /// The time of that event, since the start.
+        last: Duration,
+    },
 }
 
 impl ExportError {
@@ -58,8 +123,8 @@ impl Followed {
 }
 
 /// What a reader is told where nobody recorded, if that is what the event says: one line, without control characters.
-fn gap(event: &crate::event::Event<'_>) -> Option<String> {
-    let crate::event::Event::Gap {
+fn gap(event: &Event<'_>) -> Option<String> {
+    let Event::Gap {
         from,
         to,
         bytes,
@@ -112,6 +177,17 @@ impl Characters {
         }
     }
 
+    /// Goes over `data` that is not shown, so that the next character is whole if it can be.
+    fn skip(&mut self, data: &[u8]) {
+        // No character has more bytes than these.
+        const TAIL: usize = 4;
+        let tail = data.last_chunk::<TAIL>().map_or(data, |tail| &tail[..]);
+        if tail.len() == TAIL {
+            self.begun.clear();
+        }
+        self.push(tail, &mut String::new());
+    }
+
     /// What is left of a character that never became whole.
     fn finish(&mut self, out: &mut String) {
         if !self.begun.is_empty() {
@@ -141,6 +217,28 @@ mod tests {
             }
             characters.finish(&mut out);
             prop_assert_eq!(out, text);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_follows_skipped_bytes_begins_with_a_whole_character(
+            text in ".{0,20}", skipped in prop::collection::vec(0usize..80, 1..5),
+        ) {
+            let bytes = text.as_bytes();
+            let mut cuts: Vec<_> = skipped.into_iter().map(|cut| cut.min(bytes.len())).collect();
+            cuts.sort_unstable();
+            let mut characters = Characters::default();
+            let mut before = 0;
+            for &cut in &cuts {
+                characters.skip(&bytes[before..cut]);
+                before = cut;
+            }
+            let mut out = String::new();
+            characters.push(&bytes[before..], &mut out);
+            characters.finish(&mut out);
+            let whole = (0..=before).rev().find(|&at| text.is_char_boundary(at)).unwrap();
+            prop_assert_eq!(out, &text[whole..]);
         }
     }
 

@@ -10,6 +10,9 @@ use crate::envelope::{EnvelopeFault, PREFIX_LEN, envelope_len};
 pub(crate) struct Source<R> {
     input: R,
     buffer: Vec<u8>,
+    /// Bytes that have been read, and of these the ones before the item in the buffer.
+    position: u64,
+    start: u64,
 }
 
 /// What stands next in the input.
@@ -36,12 +39,19 @@ impl<R: Read> Source<R> {
         Source {
             input,
             buffer: Vec::new(),
+            position: 0,
+            start: 0,
         }
     }
 
     /// The bytes of the item that was read last.
     pub(crate) fn bytes(&mut self) -> &mut [u8] {
         &mut self.buffer
+    }
+
+    /// Where that item begins, or would.
+    pub(crate) fn start(&self) -> u64 {
+        self.start
     }
 
     pub(crate) fn envelope(&mut self) -> io::Result<Front> {
@@ -86,6 +96,7 @@ impl<R: Read> Source<R> {
     /// Replaces the buffer by the next `len` bytes; false if the input ends before.
     fn fill(&mut self, len: usize) -> io::Result<bool> {
         self.buffer.clear();
+        self.start = self.position;
         self.extend(len)
     }
 
@@ -99,7 +110,10 @@ impl<R: Read> Source<R> {
                     self.buffer.truncate(have);
                     return Ok(false);
                 }
-                Ok(read) => have += read,
+                Ok(read) => {
+                    have += read;
+                    self.position += read as u64;
+                }
                 Err(err) if err.kind() == ErrorKind::Interrupted => {}
                 Err(err) => return Err(err),
             }

@@ -104,31 +104,41 @@ pub struct Finding {
     pub place: Place,
     /// What.
     pub fault: Fault,
+    /// Bytes from the beginning of the recording to where the part begins, or to where it should stand.
+    pub at: u64,
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = &self.place;
+        let (place, at) = (&self.place, self.at);
         match &self.fault {
-            Fault::Altered => write!(f, "{place} was altered"),
-            Fault::Unlinked => write!(f, "{place} or the part before it was altered"),
-            Fault::Removed => write!(f, "{place} was removed"),
-            Fault::Moved => write!(f, "{place} was moved behind a later one"),
-            Fault::Duplicated => write!(f, "{place} stands there more than once"),
-            Fault::Foreign => write!(f, "a chunk of another recording stands in the place of {place}"),
-            Fault::Unreadable => {
-                write!(
-                    f,
-                    "no chunk can be read in the place of {place}; what follows was not examined"
-                )
-            }
-            Fault::Truncated => write!(f, "the recording breaks off within {place}"),
+            Fault::Altered => write!(f, "{place} at byte {at} was altered"),
+            Fault::Unlinked => write!(f, "{place} at byte {at} or the part before it was altered"),
+            Fault::Removed => write!(f, "{place} was removed: at byte {at} stands what came after it"),
+            Fault::Moved => write!(f, "{place} was moved behind a later one, to byte {at}"),
+            Fault::Duplicated => write!(f, "{place} stands there more than once, again at byte {at}"),
+            Fault::Foreign => write!(
+                f,
+                "a chunk of another recording stands in the place of {place} at byte {at}"
+            ),
+            Fault::Unreadable => write!(
+                f,
+                "no chunk can be read in the place of {place} at byte {at}; what follows was not examined"
+            ),
+            Fault::Truncated => write!(
+                f,
+                "the recording breaks off within {place}, which begins at byte {at}"
+            ),
             Fault::Missing => write!(
                 f,
-                "{place} is missing: the recording was cut off or is still going on"
+                "{place} is missing: the recording was cut off at byte {at} or is still going on"
             ),
-            Fault::FalseEnd(why) | Fault::FalseEnvelope(why) => write!(f, "{place} is false: {why}"),
-            Fault::Contents(why) => write!(f, "{place} is sealed but not in the format: {why}"),
+            Fault::FalseEnd(why) | Fault::FalseEnvelope(why) => {
+                write!(f, "{place} at byte {at} is false: {why}")
+            }
+            Fault::Contents(why) => {
+                write!(f, "{place} at byte {at} is sealed but not in the format: {why}")
+            }
             Fault::Version(why) => f.write_str(why),
         }
     }
@@ -193,7 +203,9 @@ pub fn verify(input: impl Read, unlock: Option<Unlock<'_>>, trust: Trust<'_>) ->
         Front::Fault(fault) => return Ok(judge.without_envelope(fault)),
     }
     loop {
-        match source.next()? {
+        let item = source.next()?;
+        judge.here = source.start();
+        match item {
             Item::Chunk(head) => judge.chunk(&head, source.bytes()),
             Item::Unreadable => {
                 judge.unreadable();
@@ -217,17 +229,34 @@ struct Judge<'a> {
     /// Number and predecessor of the chunk that should come next.
     expected: u64,
     previous: Hash,
+    /// Where the part that is examined begins, and the one that was taken last.
+    here: u64,
+    previous_at: u64,
     /// The part before is known to be altered, so that its hash cannot fit.
     previous_altered: bool,
     /// Nothing that the envelope says can be believed.
     envelope_altered: bool,
     /// This chunk's hash did not fit the part before, and nothing has yet told which of the two is wrong.
-    doubt: Option<u64>,
+    doubt: Option<Doubt>,
     /// Numbers that were skipped and may still come.
-    gaps: Vec<std::ops::Range<u64>>,
+    gaps: Vec<Gap>,
     ended: bool,
     cut: bool,
     report: Report,
+}
+
+/// A chunk of which, or of its predecessor, something was altered.
+#[derive(Clone, Copy)]
+struct Doubt {
+    number: u64,
+    at: u64,
+    before_at: u64,
+}
+
+/// Numbers without a chunk, and where the next one stands.
+struct Gap {
+    numbers: std::ops::Range<u64>,
+    at: u64,
 }
 
 impl<'a> Judge<'a> {
@@ -239,6 +268,8 @@ impl<'a> Judge<'a> {
             opener: None,
             expected: 0,
             previous: Hash([0; 32]),
+            here: 0,
+            previous_at: 0,
             previous_altered: false,
             envelope_altered: false,
             doubt: None,
@@ -334,7 +365,7 @@ impl<'a> Judge<'a> {
             // The hash of its predecessor is more than anybody could put in by accident: the rest of the head is wrong.
             (_, _, true) => self.take_altered(head, hash),
             (false, true, false) if self.is_ours(head, bytes) => {
-                self.find(Place::Envelope, Fault::Altered);
+                self.find_at(Place::Envelope, Fault::Altered, 0);
                 self.session = head.session;
                 self.take(head, hash);
             }
@@ -363,19 +394,23 @@ impl<'a> Judge<'a> {
         };
         if !linked {
             match intact {
-                Some(true) => self.find_once(before, Fault::Altered),
+                Some(true) => self.find_once(before, Fault::Altered, self.previous_at),
                 Some(false) => {}
-                None if self.doubt.is_some() => self.find(before, Fault::Altered),
+                None if self.doubt.is_some() => self.find_at(before, Fault::Altered, self.previous_at),
                 None => {
+                    self.doubt = Some(Doubt {
+                        number: head.number,
+                        at: self.here,
+                        before_at: self.previous_at,
+                    });
                     self.take(head, hash);
-                    self.doubt = Some(head.number);
                     return;
                 }
             }
         } else if let Some(doubted) = self.doubt {
             // This chunk confirms the doubted one: so the one before that was altered.
-            let culprit = self.before(doubted);
-            self.find_once(culprit, Fault::Altered);
+            let culprit = self.before(doubted.number);
+            self.find_once(culprit, Fault::Altered, doubted.before_at);
         }
         self.doubt = None;
         self.take(head, hash);
@@ -442,7 +477,10 @@ impl<'a> Judge<'a> {
 
     fn out_of_place(&mut self, head: &ChunkHead, bytes: &mut [u8], hash: Hash) {
         if head.number > self.expected {
-            self.gap(self.expected..head.number);
+            self.gap(Gap {
+                numbers: self.expected..head.number,
+                at: self.here,
+            });
             if head.kind == Kind::End {
                 self.end(head, bytes);
             } else {
@@ -492,11 +530,11 @@ impl<'a> Judge<'a> {
 
     fn finish(mut self) -> Report {
         if let Some(doubted) = self.doubt {
-            self.find(Place::Chunk(doubted), Fault::Unlinked);
+            self.find_at(Place::Chunk(doubted.number), Fault::Unlinked, doubted.at);
         }
         for gap in std::mem::take(&mut self.gaps) {
-            for number in gap.take(MAX_FINDINGS + 1) {
-                self.find(Place::Chunk(number), Fault::Removed);
+            for number in gap.numbers.take(MAX_FINDINGS + 1) {
+                self.find_at(Place::Chunk(number), Fault::Removed, gap.at);
             }
         }
         if !self.ended && !self.cut {
@@ -509,9 +547,10 @@ impl<'a> Judge<'a> {
     fn take(&mut self, head: &ChunkHead, hash: Hash) {
         self.expected = head.number.saturating_add(1);
         self.previous = hash;
+        self.previous_at = self.here;
     }
 
-    fn gap(&mut self, gap: std::ops::Range<u64>) {
+    fn gap(&mut self, gap: Gap) {
         if self.gaps.len() < MAX_FINDINGS {
             self.gaps.push(gap);
         } else {
@@ -521,13 +560,13 @@ impl<'a> Judge<'a> {
 
     /// Whether `number` had been skipped; it no longer is.
     fn fill_gap(&mut self, number: u64) -> bool {
-        let Some(index) = self.gaps.iter().position(|gap| gap.contains(&number)) else {
+        let Some(index) = self.gaps.iter().position(|gap| gap.numbers.contains(&number)) else {
             return false;
         };
-        let gap = self.gaps.swap_remove(index);
-        for part in [gap.start..number, number + 1..gap.end] {
-            if !part.is_empty() {
-                self.gap(part);
+        let Gap { numbers, at } = self.gaps.swap_remove(index);
+        for numbers in [numbers.start..number, number + 1..numbers.end] {
+            if !numbers.is_empty() {
+                self.gap(Gap { numbers, at });
             }
         }
         true
@@ -545,16 +584,21 @@ impl<'a> Judge<'a> {
         }
     }
 
-    fn find_once(&mut self, place: Place, fault: Fault) {
-        let finding = Finding { place, fault };
-        if !self.report.findings.contains(&finding) {
-            self.find(finding.place, finding.fault);
+    fn find_once(&mut self, place: Place, fault: Fault, at: u64) {
+        let known = |finding: &Finding| finding.place == place && finding.fault == fault;
+        if !self.report.findings.iter().any(known) {
+            self.find_at(place, fault, at);
         }
     }
 
+    /// Something is wrong with what is examined now.
     fn find(&mut self, place: Place, fault: Fault) {
+        self.find_at(place, fault, self.here);
+    }
+
+    fn find_at(&mut self, place: Place, fault: Fault, at: u64) {
         if self.report.findings.len() < MAX_FINDINGS {
-            self.report.findings.push(Finding { place, fault });
+            self.report.findings.push(Finding { place, fault, at });
         } else {
             self.report.more = true;
         }

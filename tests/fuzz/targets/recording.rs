@@ -1,13 +1,16 @@
 //! Recordings that somebody had in his hands before they were read.
 #![no_main]
 
+use std::ops::ControlFlow;
+use std::time::Duration;
+
 use libfuzzer_sys::fuzz_target;
 use ulid::Ulid;
 use weir_crypto::sign::PrivateKey;
 use weir_fuzz::parts;
 use weir_record::{
     Chain, EventBuffer, EventKind, Opening, Packer, Reader, SessionKey, Signer, Status, Trust, Unlock,
-    export, verify,
+    export, export::Part, verify,
 };
 
 fuzz_target!(|data: &[u8]| {
@@ -92,13 +95,33 @@ fn read(bytes: &[u8], key: &SessionKey) {
         while let Ok(Some(_)) = reader.next_entry() {}
     }
     let mut sink = Vec::new();
-    if let Some(mut reader) = open() {
-        let _ = export::text(&mut reader, None, &mut sink);
+    // The whole, and a part that begins and ends within what the seeds hold.
+    for part in [
+        Part::WHOLE,
+        Part {
+            from: Duration::from_micros(1),
+            to: Some(Duration::from_micros(3)),
+        },
+    ] {
+        export_all(open, part, &mut sink);
     }
     if let Some(mut reader) = open() {
-        let _ = export::cast(&mut reader, None, &mut sink);
+        let _ = export::lines(&mut reader, |line| {
+            assert!(line.bytes.len() <= export::MAX_LINE_LEN, "a line is bounded");
+            let _ = line.time_at(line.bytes.len());
+            ControlFlow::Continue(())
+        });
+    }
+}
+
+fn export_all<'a>(open: impl Fn() -> Option<Reader<&'a [u8]>>, part: Part, sink: &mut Vec<u8>) {
+    if let Some(mut reader) = open() {
+        let _ = export::text(&mut reader, None, part, sink);
     }
     if let Some(mut reader) = open() {
-        let _ = export::json(&mut reader, &mut sink);
+        let _ = export::cast(&mut reader, None, part, sink);
+    }
+    if let Some(mut reader) = open() {
+        let _ = export::json(&mut reader, part, sink);
     }
 }

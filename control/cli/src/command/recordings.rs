@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 use weir_api::admin::{HoldRecordingRequest, ReleaseRecordingRequest};
-use weir_record::export::{self, ExportError};
+use weir_record::export::{self, ExportError, Part};
 use weir_record::{Reader, Report, Seals, Trust, verify};
 
 use super::{rewrap, sessions};
@@ -115,9 +115,9 @@ pub(crate) fn write_as(
     let opener = header.opener(identity)?;
     let mut reader = Reader::open(recording, opener.unlock())?;
     match format {
-        Format::Text => export::text(&mut reader, channel, out)?,
-        Format::Cast => export::cast(&mut reader, channel, out)?,
-        Format::Json => export::json(&mut reader, out)?,
+        Format::Text => export::text(&mut reader, channel, Part::WHOLE, out)?,
+        Format::Cast => export::cast(&mut reader, channel, Part::WHOLE, out)?,
+        Format::Json => export::json(&mut reader, Part::WHOLE, out)?,
     }
     Ok(())
 }

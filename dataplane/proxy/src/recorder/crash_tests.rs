@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use weir_crypto::sign::PrivateKey;
-use weir_record::export::text;
+use weir_record::export::{Part, text};
 use weir_record::{Identities, Reader, Signer, Stream, Trust, Unlock, verify};
 
 use super::tests::{IDENTITY, Options, SYNC, meta, strict, world};
@@ -193,7 +193,13 @@ fn check(run: &Run, ops: &[Op], dir: &Path, what: &str) {
         let report = verify(&bytes[..], Some(unlock), Trust::Keys(&[signer.public_key()])).unwrap();
         assert!(report.is_intact(), "{what}: {session}: {:?}", report.findings);
         let mut output = Vec::new();
-        text(&mut Reader::open(&bytes[..], unlock).unwrap(), None, &mut output).unwrap();
+        text(
+            &mut Reader::open(&bytes[..], unlock).unwrap(),
+            None,
+            Part::WHOLE,
+            &mut output,
+        )
+        .unwrap();
         assert!(
             found.insert(*session, output).is_none(),
             "{what}: {session} comes once"

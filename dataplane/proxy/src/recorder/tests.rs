@@ -8,6 +8,7 @@ use std::time::Duration;
 use object_store::memory::InMemory;
 use weir_crypto::sign::PrivateKey;
 use weir_objects::StoreConfig;
+use weir_record::export::{Part, json};
 use weir_record::{
     ChunkHead, Draft, Envelope, Event, EventKind, Identities, Kind, Reader, Stream, Trust, Unlock, verify,
 };
@@ -184,7 +185,7 @@ impl World {
         let bytes = std::fs::read(self.store.join(&finished.object)).unwrap();
         let mut out = Vec::new();
         let mut reader = Reader::open(&bytes[..], Unlock::Identities(&self.identities)).unwrap();
-        weir_record::export::json(&mut reader, &mut out).unwrap();
+        json(&mut reader, Part::WHOLE, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 }

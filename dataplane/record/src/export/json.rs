@@ -6,36 +6,40 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
-use super::ExportError;
+use super::{ExportError, Part};
 use crate::event::{Entry, Event};
-use crate::reader::{ReadError, Reader};
+use crate::reader::Reader;
 use crate::transfer::{FileAction, FileOperation, TransferSummary, status_text};
 
 /// Writes a recording as JSON lines: a `recording` object, one object per event, an `end` object.
+///
+/// Of a part the first object tells the bounds, and `meta` is there although it stands at the recording's beginning.
+/// `end` is there only where the part reaches it.
 ///
 /// Times are integer microseconds since the session's start. A peer's bytes stand as a string where they are UTF-8, else
 /// in base64 under the same name with `_base64` behind it, so that nothing is lost.
 ///
 /// # Errors
 /// If the recording cannot be read or the output not be written. Of a recording that is cut off all is written first.
-pub fn json<R: Read, W: Write>(reader: &mut Reader<R>, out: &mut W) -> Result<(), ExportError> {
+pub fn json<R: Read, W: Write>(reader: &mut Reader<R>, part: Part, out: &mut W) -> Result<(), ExportError> {
     let envelope = reader.envelope();
-    line(
-        out,
-        &json!({
-            "kind": "recording",
-            "session": envelope.session.to_string(),
-            "start_us": envelope.started_us,
-        }),
-    )?;
-    let ended = loop {
-        match reader.next_entry() {
-            Ok(Some(entry)) => line(out, &Value::Object(object(&entry)))?,
-            Ok(None) => break Ok(()),
-            Err(err @ ReadError::Cut { .. }) => break Err(err),
-            Err(err) => return Err(err.into()),
+    let mut first = json!({
+        "kind": "recording",
+        "session": envelope.session.to_string(),
+        "start_us": envelope.started_us,
+    });
+    if part != Part::WHOLE {
+        first["from_us"] = micros(part.from).into();
+        first["to_us"] = part.to.map(micros).into();
+    }
+    line(out, &first)?;
+    let ended = part.walk(reader, |entry, is_wanted| {
+        if is_wanted || matches!(entry.event, Event::Meta(_)) {
+            line(out, &Value::Object(object(entry)))
+        } else {
+            Ok(())
         }
-    };
+    })?;
     if let Some(end) = reader.end() {
         line(
             out,
@@ -49,13 +53,12 @@ pub fn json<R: Read, W: Write>(reader: &mut Reader<R>, out: &mut W) -> Result<()
         )?;
     }
     out.flush()?;
-    Ok(ended?)
+    ended
 }
 
-fn line<W: Write>(out: &mut W, value: &Value) -> Result<(), ExportError> {
-    serde_json::to_writer(&mut *out, value).map_err(std::io::Error::from)?;
-    out.write_all(b"\n")?;
-    Ok(())
+fn line<W: Write>(out: &mut W, value: &Value) -> std::io::Result<()> {
+    serde_json::to_writer(&mut *out, value)?;
+    out.write_all(b"\n")
 }
 
 fn micros(duration: std::time::Duration) -> u64 {

@@ -2,11 +2,11 @@
 
 use std::io::{Read, Write};
 
-use super::{ExportError, Followed, MAX_CHANNELS, gap};
+use super::{ExportError, Followed, MAX_CHANNELS, Part, gap};
 use crate::event::{Entry, Event, Stream};
-use crate::reader::{ReadError, Reader};
+use crate::reader::Reader;
 
-/// Writes output and error output, of `channel` or of all in the order of time.
+/// Writes output and error output of `part`, of `channel` or of all in the order of time.
 ///
 /// Without a terminal the bytes are those that the command wrote. With one, control sequences (ECMA-48), carriage
 /// returns and other control characters than tab and newline are left out, so that the text can be read and searched. A channel
@@ -18,29 +18,29 @@ use crate::reader::{ReadError, Reader};
 pub fn text<R: Read, W: Write>(
     reader: &mut Reader<R>,
     channel: Option<u32>,
+    part: Part,
     out: &mut W,
 ) -> Result<(), ExportError> {
     let mut terminals = Terminals::default();
     let mut followed = Followed::default();
     let mut plain = Vec::new();
-    let ended = loop {
-        match reader.next_entry() {
-            Ok(Some(entry)) => {
-                let is_chosen = channel.is_none_or(|channel| channel == entry.channel);
-                if (is_chosen && !followed.hides(&entry)) || gap(&entry.event).is_some() {
-                    if let Some(line) = entry.event.line() {
-                        out.write_all(line.as_bytes())?;
-                    }
-                    terminals.entry(&entry, &mut plain, out)?;
-                }
+    let ended = part.walk(reader, |entry, is_wanted| {
+        let is_chosen = channel.is_none_or(|channel| channel == entry.channel);
+        // A gap concerns every channel.
+        let is_shown = (is_chosen && !followed.hides(entry)) || gap(&entry.event).is_some();
+        if !is_shown {
+            Ok(())
+        } else if is_wanted {
+            if let Some(line) = entry.event.line() {
+                out.write_all(line.as_bytes())?;
             }
-            Ok(None) => break Ok(()),
-            Err(err @ ReadError::Cut { .. }) => break Err(err),
-            Err(err) => return Err(err.into()),
+            terminals.entry(entry, &mut plain, out)
+        } else {
+            terminals.entry(entry, &mut plain, &mut std::io::sink())
         }
-    };
+    })?;
     out.flush()?;
-    Ok(ended?)
+    ended
 }
 
 /// The channels that have a terminal, and where each is within a control sequence.
@@ -84,8 +84,9 @@ impl Terminals {
 }
 
 /// Where a terminal's input stream is (ECMA-48 §5.4 and §5.6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stripper {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Stripper {
+    #[default]
     Text,
     /// After ESC.
     Escape,
@@ -100,7 +101,7 @@ enum Stripper {
 }
 
 impl Stripper {
-    fn strip(&mut self, data: &[u8], out: &mut Vec<u8>) {
+    pub(super) fn strip(&mut self, data: &[u8], out: &mut Vec<u8>) {
         for &byte in data {
             *self = self.step(byte, out);
         }

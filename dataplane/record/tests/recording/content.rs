@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use weir_record::export::{cast, json, text};
+use weir_record::export::{Part, cast, json, text};
 use weir_record::{Event, ForwardKind, ReadError, Reader, Stream, Unlock};
 
 use crate::sample::{Sample, Scribe, sample};
@@ -47,7 +47,7 @@ const SECOND: &str = "weir: not recorded for 2.5s, 4096 bytes and 2 other events
 fn a_gap_is_a_line_in_brackets_in_text_whatever_channel_is_asked_for() {
     for channel in [None, Some(1)] {
         let mut out = Vec::new();
-        text(&mut open(&with_gaps()), channel, &mut out).unwrap();
+        text(&mut open(&with_gaps()), channel, Part::WHOLE, &mut out).unwrap();
         let expected = format!("\n[{FIRST}]\nbefore\n[{SECOND}]\nafter\n");
         assert_eq!(String::from_utf8(out).unwrap(), expected, "{channel:?}");
     }
@@ -56,7 +56,7 @@ fn a_gap_is_a_line_in_brackets_in_text_whatever_channel_is_asked_for() {
 #[test]
 fn a_gap_is_a_marker_in_a_cast_and_times_go_on_from_it() {
     let mut out = Vec::new();
-    cast(&mut open(&with_gaps()), None, &mut out).unwrap();
+    cast(&mut open(&with_gaps()), None, Part::WHOLE, &mut out).unwrap();
     let out = String::from_utf8(out).unwrap();
     let lines: Vec<_> = out.lines().skip(1).collect();
     assert_eq!(
@@ -68,6 +68,47 @@ fn a_gap_is_a_marker_in_a_cast_and_times_go_on_from_it() {
             "[0.500000, \"o\", \"after\\r\\n\"]".to_owned(),
         ]
     );
+}
+
+#[test]
+fn a_gap_is_told_in_each_part_that_it_reaches_into() {
+    let part = |from_ms, to_ms| Part {
+        from: Duration::from_millis(from_ms),
+        to: Some(Duration::from_millis(to_ms)),
+    };
+    for (part, expected) in [
+        (part(800, 2_000), format!("before\n[{SECOND}]\n")),
+        (part(2_000, 5_000), format!("\n[{SECOND}]\nafter\n")),
+        (part(550, 1_000), String::new()),
+        (part(3_800, 5_000), "after\n".to_owned()),
+    ] {
+        let mut out = Vec::new();
+        text(&mut open(&with_gaps()), Some(1), part, &mut out).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), expected, "{part:?}");
+        let mut out = Vec::new();
+        cast(&mut open(&with_gaps()), None, part, &mut out).unwrap();
+        let out = String::from_utf8(out).unwrap();
+        let markers = out.lines().filter(|line| line.contains("\"m\"")).count();
+        assert_eq!(markers, expected.matches("weir:").count(), "{out}");
+    }
+}
+
+#[test]
+fn a_cast_of_any_number_of_gaps_waits_for_none() {
+    let mut scribe = Scribe::begin(3, b"an age file");
+    for at in 1..200 {
+        scribe.event(at * 1000, 0, &gap(at - 1, at));
+    }
+    let sample = scribe.end(weir_record::Status::Complete, None);
+    let mut out = Vec::new();
+    cast(&mut open(&sample), None, Part::WHOLE, &mut out).unwrap();
+    let out = String::from_utf8(out).unwrap();
+    assert_eq!(
+        out.lines().filter(|line| line.contains("\"m\"")).count(),
+        199,
+        "{out}"
+    );
+    assert!(out.starts_with("{\"version\":3"), "{out}");
 }
 
 #[test]
@@ -114,7 +155,7 @@ fn json_tells_what_was_set_forwarded_withheld_and_hashed() {
     );
     let sample = scribe.end(weir_record::Status::Complete, Some(Duration::from_micros(5)));
     let mut out = Vec::new();
-    json(&mut open(&sample), &mut out).unwrap();
+    json(&mut open(&sample), Part::WHOLE, &mut out).unwrap();
     let out = String::from_utf8(out).unwrap();
     let digest = format!(
         r#"{{"bytes":11,"channel":0,"kind":"digest","sha256":"{}","stream":"output","time_us":5}}"#,
@@ -139,9 +180,9 @@ fn a_note_is_told_as_a_gap_and_nothing_else_stands_in_clear() {
     let sample = sample(3).noted();
     let told = "weir: not recorded for 4s, 4096 bytes and 2 other events: the recorder has stopped";
     let (mut as_text, mut as_cast, mut as_json) = (Vec::new(), Vec::new(), Vec::new());
-    text(&mut open(&sample), None, &mut as_text).unwrap();
-    cast(&mut open(&sample), None, &mut as_cast).unwrap();
-    json(&mut open(&sample), &mut as_json).unwrap();
+    text(&mut open(&sample), None, Part::WHOLE, &mut as_text).unwrap();
+    cast(&mut open(&sample), None, Part::WHOLE, &mut as_cast).unwrap();
+    json(&mut open(&sample), Part::WHOLE, &mut as_json).unwrap();
     for (export, end) in [(as_text, "]\n"), (as_cast, "\"]\n")] {
         let export = String::from_utf8(export).unwrap();
         assert!(export.ends_with(&format!("{told}{end}")), "{export}");

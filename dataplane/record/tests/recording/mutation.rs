@@ -10,10 +10,13 @@ fn judge(bytes: &[u8], sample: &Sample, with_key: bool) -> Report {
 }
 
 /// Both ways of looking, for what both must see alike.
-fn findings(bytes: &[u8], sample: &Sample) -> Vec<Finding> {
+fn findings(bytes: &[u8], sample: &Sample) -> Vec<(Place, Fault)> {
     let keyed = judge(bytes, sample, true).findings;
     assert_eq!(judge(bytes, sample, false).findings, keyed);
     keyed
+        .into_iter()
+        .map(|finding| (finding.place, finding.fault))
+        .collect()
 }
 
 fn chunks(sample: &Sample) -> usize {
@@ -35,8 +38,8 @@ fn joined(sample: &Sample, order: impl IntoIterator<Item = usize>) -> Vec<u8> {
         .collect()
 }
 
-fn found(place: Place, fault: Fault) -> Finding {
-    Finding { place, fault }
+fn found(place: Place, fault: Fault) -> (Place, Fault) {
+    (place, fault)
 }
 
 #[test]
@@ -154,7 +157,7 @@ fn every_removed_chunk_is_named() {
         let bytes = joined(&sample, 0..last);
         assert_eq!(findings(&bytes, &sample), [found(Place::End, Fault::Missing)]);
         let bytes = joined(&sample, 1..=last);
-        assert_eq!(findings(&bytes, &sample)[0].place, Place::Envelope);
+        assert_eq!(findings(&bytes, &sample)[0].0, Place::Envelope);
     }
 }
 
@@ -278,7 +281,8 @@ fn a_recording_made_up_by_a_stranger_is_not_trusted() {
         report.findings[..],
         [Finding {
             place: Place::End,
-            fault: Fault::FalseEnd(_)
+            fault: Fault::FalseEnd(_),
+            ..
         }]
     ));
 }
@@ -303,4 +307,42 @@ fn findings_of_a_hostile_input_do_not_fill_memory() {
     let report = judge(&bytes, &sample, false);
     assert!(report.more);
     assert_eq!(report.findings.len(), 64);
+}
+
+#[test]
+fn a_finding_tells_at_which_byte() {
+    let sample = sample(1);
+    let start = |part: usize| sample.parts[part].start as u64;
+    let first = |bytes: &[u8], with_key| judge(bytes, &sample, with_key).findings.remove(0);
+    let last = sample.parts.len() - 1;
+    for part in 0..=last {
+        let mut bytes = sample.bytes.clone();
+        bytes[sample.parts[part].end - 1] ^= 1;
+        for with_key in [true, false] {
+            let finding = first(&bytes, with_key);
+            assert_eq!((finding.place, finding.at), (place(&sample, part), start(part)));
+        }
+        let cut = &sample.bytes[..sample.parts[part].end - 1];
+        assert_eq!(first(cut, true).at, start(part), "cut within part {part}");
+    }
+    for removed in 1..last {
+        let bytes = joined(&sample, (0..=last).filter(|&part| part != removed));
+        assert_eq!(
+            first(&bytes, true).at,
+            start(removed),
+            "what comes next stands there"
+        );
+    }
+    let moved = joined(&sample, [0, 2, 1, 3, 4, 5, 6, 7]);
+    let behind = start(1) + (sample.parts[2].end - sample.parts[2].start) as u64;
+    assert_eq!(first(&moved, true).at, behind);
+    let endless = joined(&sample, 0..last);
+    assert_eq!(first(&endless, true).at, endless.len() as u64);
+    assert_eq!(
+        first(&endless, true).to_string(),
+        format!(
+            "the end is missing: the recording was cut off at byte {} or is still going on",
+            endless.len()
+        )
+    );
 }

@@ -100,7 +100,8 @@ fn a_thief_of_the_store_cannot_replace_an_envelope() {
                     report.findings[..],
                     [Finding {
                         place: Place::Envelope,
-                        fault: Fault::FalseEnvelope(_)
+                        fault: Fault::FalseEnvelope(_),
+                        ..
                     }]
                 ),
                 "{:?}",
@@ -125,7 +126,8 @@ fn a_signing_key_without_the_session_key_fools_nobody_who_can_read() {
             report.findings[..],
             [Finding {
                 place: Place::Envelope,
-                fault: Fault::FalseEnvelope(_)
+                fault: Fault::FalseEnvelope(_),
+                ..
             }]
         ),
         "{:?}",
