@@ -16,7 +16,7 @@ FUZZ_SECONDS ?= 10
 CARGO ?= cargo
 BUILD_NEEDS := cc:gcc,libc6-dev
 DEMO_NEEDS := $(BUILD_NEEDS) sshd:openssh-server ssh:openssh-client
-TEST_NEEDS := $(DEMO_NEEDS) c++:g++ setpriv:util-linux chrt:util-linux unshare:util-linux mount:mount sftp:openssh-client rsync:rsync git:git tmux:tmux python3:python3 g++:g++
+TEST_NEEDS := $(DEMO_NEEDS) c++:g++ setpriv:util-linux chrt:util-linux unshare:util-linux mount:mount sftp:openssh-client rsync:rsync git:git tmux:tmux python3:python3 g++:g++ node:nodejs npm:npm
 
 # $(call step,NAME,COMMAND): one step of `make test`, with the time it took. The first that fails ends the run.
 define step
@@ -40,6 +40,7 @@ demo: ## a throwaway world to log in to; RUN='uname -a' does one recorded sessio
 test: ## everything: install what the tests need, then format, lint, deny, test, fuzz
 	$(call step,programs,.ci/need $(TEST_NEEDS))
 	$(call step,a newer sshd,$(SSHD_10))
+	$(call step,a player of asciicasts,$(ASCIINEMA_PLAYER))
 	$(call step,cargo-nextest,$(call cargo-tool,nextest))
 	$(call step,cargo-deny,$(call cargo-tool,deny))
 	$(call step,format,$(CARGO) fmt --all --check)
@@ -105,6 +106,8 @@ fuzz: ## each fuzz target for FUZZ_SECONDS=10
 TARGET_DIR = $$($(CARGO) metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 # OpenSSH 10's server beside the installed one; tests look for it there.
 SSHD_10 = .ci/sshd-10 "$(TARGET_DIR)/openssh-10"
+# Asciinema's player, in which a test plays what is exported.
+ASCIINEMA_PLAYER = .ci/asciinema-player "$(TARGET_DIR)/asciinema-player"
 LINT := $(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
 # The advisory database lives on the network and changes without a commit here: `make test` has one outcome
 # for one commit, so advisories are `make audit`, for wherever the network allows.

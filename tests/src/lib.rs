@@ -30,6 +30,7 @@ pub mod peer;
 pub mod process;
 pub mod s3;
 pub mod screen;
+pub mod shelf;
 pub mod sshd;
 pub mod terminal;
 pub mod wait;

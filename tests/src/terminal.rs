@@ -79,6 +79,11 @@ impl Terminal {
         }
     }
 
+    /// The process id of the command.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Types `text`.
     pub fn type_in(&mut self, text: &str) {
         self.master
@@ -110,11 +115,16 @@ impl Terminal {
         String::from_utf8_lossy(&self.screen.lock().expect("only appended to")).into_owned()
     }
 
+    /// The command's exit status as a shell sees it, once it has ended.
+    pub fn ended(&mut self) -> Option<i32> {
+        let status = self.child.try_wait().expect("our child")?;
+        Some(status.code().unwrap_or(-1))
+    }
+
     /// Waits for the command's end within `limit` and gives its exit status as a shell sees it.
     pub fn wait_within(&mut self, limit: Duration) -> i32 {
         let what = format!("`{}` ends; it shows {:?}", self.typed, self.screen());
-        let status = crate::eventually_within(limit, &what, || self.child.try_wait().expect("our child"));
-        status.code().unwrap_or(-1)
+        crate::eventually_within(limit, &what, || self.ended())
     }
 }
 

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::moment::{Moment, moment};
+
 /// An SSH proxy that records every session, in front of unmodified OpenSSH servers.
 #[derive(Debug, Parser)]
 #[command(
@@ -51,7 +53,7 @@ pub(crate) enum Command {
     /// Sessions, live and past
     #[command(subcommand)]
     Sessions(Sessions),
-    /// Recordings: list, export, verify, hold
+    /// Recordings: list, export, search, verify, hold
     #[command(subcommand)]
     Recordings(Recordings),
     /// The audit log
@@ -294,26 +296,10 @@ pub(crate) enum Format {
 pub(crate) enum Recordings {
     /// List recordings, the newest first
     Ls(SessionListing),
-    /// Write a recording in another format
-    Export {
-        /// Id of the session
-        id: String,
-        /// Which format
-        #[arg(long, default_value = "text")]
-        format: Format,
-        /// Only this channel; not for json [default: all for text, the first for cast]
-        #[arg(long, value_name = "N")]
-        channel: Option<u32>,
-        /// Where to write [default: standard output]
-        #[arg(long, value_name = "FILE")]
-        out: Option<PathBuf>,
-        /// Overwrite an existing file
-        #[arg(long, requires = "out")]
-        force: bool,
-        /// File with the age identity of a recipient, where Weir is none; it is read here and not handed on
-        #[arg(long, value_name = "FILE")]
-        identity: Option<PathBuf>,
-    },
+    /// Write a recording, or a part of one, in another format
+    Export(Export),
+    /// Search what was printed, in all recordings or some
+    Search(Search),
     /// Hold a recording: it is not deleted, however old it gets
     Hold {
         /// Id of the session
@@ -367,6 +353,72 @@ pub(crate) enum Identity {
         /// Its public key, age1…
         public_key: String,
     },
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A time is a length of time since the session's start, 1m30s for example, or a time in UTC such as 2026-11-20T13:30:05Z.")]
+pub(crate) struct Export {
+    /// Id of the session
+    pub(crate) id: String,
+    /// Which format
+    #[arg(long, default_value = "text")]
+    pub(crate) format: Format,
+    /// Only this channel; not for json [default: all for text, the first for cast]
+    #[arg(long, value_name = "N")]
+    pub(crate) channel: Option<u32>,
+    /// From this time on
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(crate) from: Option<Moment>,
+    /// Up to this time
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(crate) to: Option<Moment>,
+    /// Where to write [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Overwrite an existing file
+    #[arg(long, requires = "out")]
+    pub(crate) force: bool,
+    /// File with the age identity of a recipient, where Weir is none; it is read here and not handed on
+    #[arg(long, value_name = "FILE")]
+    pub(crate) identity: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Args)]
+#[command(after_help = "\
+Searches what was printed and the commands that were started, line by line and without what only a terminal understands:
+what `export --format text` shows. The newest recording comes first. A time is a length of time before now, 24h for
+example, or a time in UTC such as 2026-11-20 or 2026-11-20T13:30:05Z. Each recording that is searched is an audit event.")]
+pub(crate) struct Search {
+    /// What to search for, within one line
+    pub(crate) text: String,
+    /// TEXT is a regular expression
+    #[arg(long)]
+    pub(crate) regex: bool,
+    /// Capitals and small letters are the same
+    #[arg(long, short)]
+    pub(crate) ignore_case: bool,
+    /// Only this user's
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: Option<String>,
+    /// Only those on this node
+    #[arg(long, value_name = "NAME")]
+    pub(crate) node: Option<String>,
+    /// Only sessions that started at this time or later
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(crate) since: Option<Moment>,
+    /// Only sessions that started before this time
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(crate) until: Option<Moment>,
+    /// File with the age identity of a recipient, where Weir is none; it is read here and not handed on
+    #[arg(long, value_name = "FILE")]
+    pub(crate) identity: Option<PathBuf>,
+    /// Print a JSON array
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// At most this many hits [default: all]
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<usize>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -497,6 +549,9 @@ mod tests {
             "weir play X --speed nan",
             "weir nodes add n --addr a --labels x",
             "weir recordings export X --format pdf",
+            "weir recordings export X --from soon",
+            "weir recordings search",
+            "weir recordings search x --since 2026-13-01",
             "weir status --wait soon",
             "weir up --listen nowhere",
             "weir nodes add n --addr a --max-handshakes 0",

@@ -26,7 +26,7 @@ use weir_api::admin::ListSessionsRequest;
 use weir_api::dataplane::{SessionRecord, SessionStatus};
 
 use self::world::World;
-use crate::arguments::{Demo, Format};
+use crate::arguments::Demo;
 use crate::client::{Admin, LOOK_AGAIN};
 use crate::command::recordings;
 use crate::configuration::{Configuration, Log, LogFormat, Recording};
@@ -181,7 +181,7 @@ async fn once(world: &World, command: &str) -> anyhow::Result<Done> {
 fn review(data: &Path, done: &Done) -> anyhow::Result<()> {
     say(&format!("recorded as {}; the recording says:", done.id));
     let mut out = crate::output::stdout();
-    recordings::write_as(data, done.id.clone(), None, Format::Text, None, true, &mut out)?;
+    recordings::whole_text(data, done.id.clone(), &mut out)?;
     out.flush()?;
     drop(out);
     say("is it as it was written?");

@@ -76,9 +76,19 @@ impl NewFile {
         })
     }
 
+    /// Removes what was written and ends the process if a signal asks it to end.
+    pub(crate) fn remove_on_signal(&self) -> io::Result<()> {
+        let (unfinished, path) = (self.unfinished.clone(), self.path.clone());
+        crate::signals::end_with(move || {
+            // Gone already where it has just been finished.
+            let _ = fs::remove_file(unfinished);
+            format!("interrupted: {} was not written", path.display())
+        })
+    }
+
     /// Gives the file its name, once its bytes are on the disk.
     pub(crate) fn commit(self) -> anyhow::Result<()> {
-        self.file.sync_all()?;
+        self.file.sync_all().map_err(|error| self.unwritable(error))?;
         if self.force {
             fs::rename(&self.unfinished, &self.path)?;
             return Ok(());
@@ -91,9 +101,26 @@ impl NewFile {
     }
 }
 
+impl NewFile {
+    /// Says of which file a failure is, and what helps: the error passes through code that knows of no file.
+    fn unwritable(&self, error: io::Error) -> io::Error {
+        let path = self.path.display();
+        match error.kind() {
+            io::ErrorKind::Interrupted => error,
+            kind @ (io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => io::Error::new(
+                kind,
+                format!(
+                    "{path} cannot be written: {error}: make room there, or write to another file system"
+                ),
+            ),
+            kind => io::Error::new(kind, format!("{path} cannot be written: {error}")),
+        }
+    }
+}
+
 impl Write for NewFile {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.file.write(buf)
+        self.file.write(buf).map_err(|error| self.unwritable(error))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -111,8 +138,7 @@ impl Drop for NewFile {
 /// Writes one whole file.
 pub(crate) fn write(path: &Path, access: Access, force: bool, contents: &[u8]) -> anyhow::Result<()> {
     let mut file = NewFile::create(path, access, force)?;
-    file.write_all(contents)
-        .with_context(|| format!("{} cannot be written", path.display()))?;
+    file.write_all(contents)?;
     file.commit()
 }
 

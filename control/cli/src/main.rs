@@ -8,6 +8,7 @@ mod demo;
 mod failure;
 mod files;
 mod logging;
+mod moment;
 mod output;
 mod player;
 mod process;

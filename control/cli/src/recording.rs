@@ -1,7 +1,9 @@
 //! A recording as the control plane hands it over: sealed bytes, and with them what opens and verifies them.
 
+use std::cell::RefCell;
 use std::io::{self, Read};
 use std::path::Path;
+use std::rc::Rc;
 
 use anyhow::Context;
 use tokio::runtime::Runtime;
@@ -22,7 +24,7 @@ pub(crate) struct Recording {
     stream: Streaming<ReadRecordingReply>,
     piece: Vec<u8>,
     read: usize,
-    progress: Progress,
+    progress: Option<Rc<RefCell<Progress>>>,
 }
 
 /// What comes before a recording's bytes.
@@ -73,8 +75,8 @@ pub(crate) fn read_identities(path: &Path) -> anyhow::Result<Identities> {
 }
 
 impl Recording {
-    /// Asks for a recording; `doing` is what the progress line calls the work on it.
-    pub(crate) fn open(data: &Path, id: String, doing: &'static str) -> anyhow::Result<(Header, Self)> {
+    /// Asks for a recording.
+    pub(crate) fn open(data: &Path, id: String) -> anyhow::Result<(Header, Self)> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -98,7 +100,6 @@ impl Recording {
             }
         })?;
         let header = Header::try_from(*header)?;
-        let progress = Progress::new(doing, header.size_bytes);
         Ok((
             header,
             Recording {
@@ -106,14 +107,14 @@ impl Recording {
                 stream,
                 piece: Vec::new(),
                 read: 0,
-                progress,
+                progress: None,
             },
         ))
     }
 
-    /// Stops showing progress: from here on the screen belongs to something else.
-    pub(crate) fn quietly(mut self) -> Self {
-        self.progress.hide();
+    /// Counts what is read as progress of some work.
+    pub(crate) fn counted(mut self, progress: &Rc<RefCell<Progress>>) -> Self {
+        self.progress = Some(Rc::clone(progress));
         self
     }
 }
@@ -137,7 +138,9 @@ impl Read for Recording {
         let count = piece.len().min(buf.len());
         buf[..count].copy_from_slice(&piece[..count]);
         self.read += count;
-        self.progress.advance(count as u64);
+        if let Some(progress) = &self.progress {
+            progress.borrow_mut().advance(count as u64);
+        }
         Ok(count)
     }
 }

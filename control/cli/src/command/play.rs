@@ -1,9 +1,11 @@
 //! `weir play`: a recording laid out and played, or written at full speed where there is no terminal.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io::{self, IsTerminal, Write};
 use std::ops::Range;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 
 use weir_record::{Entry, Event, Reader, Stream};
@@ -12,13 +14,16 @@ use crate::arguments::Play;
 use crate::client::converse;
 use crate::output::{size, stdout};
 use crate::player::{self, Reel};
+use crate::progress::Progress;
 use crate::recording::Recording;
 
 pub(crate) fn run(data: &Path, play: Play) -> anyhow::Result<()> {
     let watched = io::stdout().is_terminal();
-    let (header, recording) = Recording::open(data, play.id.clone(), "loading")?;
+    let (header, recording) = Recording::open(data, play.id.clone())?;
+    let progress = Rc::new(RefCell::new(Progress::new("loading")));
+    progress.borrow_mut().expect(header.size_bytes);
     let opener = header.opener(play.identity.as_deref())?;
-    let mut reader = Reader::open(recording, opener.unlock())?;
+    let mut reader = Reader::open(recording.counted(&progress), opener.unlock())?;
     let mut tracks = Tracks::default();
     // What was recorded before a fault is as good as ever: it is played, and the fault told after it.
     let ended = loop {
@@ -28,7 +33,7 @@ pub(crate) fn run(data: &Path, play: Play) -> anyhow::Result<()> {
             Err(error) => break Err(error),
         }
     };
-    drop(reader);
+    drop((reader, progress));
 
     let chosen = tracks.choose(play.channel);
     if chosen.is_empty() {

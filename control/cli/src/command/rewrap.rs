@@ -141,7 +141,7 @@ impl Work {
                 RewrapOutcome::Done => return Ok(Outcome::Done),
                 RewrapOutcome::Skipped => return Ok(Outcome::Skipped(reply.reason)),
                 RewrapOutcome::Unspecified => progress
-                    .get_or_insert_with(|| Progress::new("wrapping anew", reply.total_bytes))
+                    .get_or_insert_with(|| Progress::of("wrapping anew", reply.total_bytes))
                     .advance(reply.done_bytes - std::mem::replace(&mut seen, reply.done_bytes)),
             }
         }

@@ -15,7 +15,7 @@ use object_store::{
 };
 use weir_crypto::sign::PrivateKey;
 use weir_objects::Place;
-use weir_record::export::text;
+use weir_record::export::{Part, text};
 use weir_record::{Identities, Reader, Recipients, Status, Stream, Trust, Unlock, verify};
 
 use super::*;
@@ -86,7 +86,13 @@ impl Judged {
         let report = verify(&bytes[..], Some(unlock), Trust::Keys(&trusted)).unwrap();
         assert!(report.is_intact(), "{:?}", report.findings);
         let mut out = Vec::new();
-        text(&mut Reader::open(&bytes[..], unlock).unwrap(), None, &mut out).unwrap();
+        text(
+            &mut Reader::open(&bytes[..], unlock).unwrap(),
+            None,
+            Part::WHOLE,
+            &mut out,
+        )
+        .unwrap();
         out
     }
 }

@@ -17,7 +17,7 @@ const MAX_SIZE: u32 = 1000;
 const MAX_GAPS: usize = 64;
 
 /// Writes one channel of a part of a recording as asciicast v3, for `channel` or else for the first on which anything was
-/// started or written in the part: a player has one terminal, while a connection may carry many.
+/// started, written or resized in the part: a player has one terminal, while a connection may carry many.
 ///
 /// Output and error output become `o`, input `i`, resizes `r`; the exit status becomes a last `x` (128 and the signal's
 /// number after an exit by signal, as shells count it). Of a channel whose file transfers were followed a line for each
@@ -144,7 +144,11 @@ impl<W: Write> Cast<'_, W> {
             return Ok(());
         }
         let shown = match entry.event {
-            Event::Terminal { .. } | Event::Shell | Event::Exec { .. } | Event::Subsystem { .. } => true,
+            Event::Terminal { .. }
+            | Event::Resize { .. }
+            | Event::Shell
+            | Event::Exec { .. }
+            | Event::Subsystem { .. } => true,
             event => event.data().is_some(),
         };
         if is_wanted && shown && self.chosen.is_none() {
