@@ -61,4 +61,5 @@ mod transfers;
 mod upstream_certificate;
 mod upstream_errors;
 mod user_certificates;
+mod watching;
 mod yes_head;

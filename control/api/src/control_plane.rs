@@ -1,6 +1,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use crate::Watch;
 use crate::dataplane::{
     AuditEvent, HostCertificate, HostCertificateRequest, PacingQuery, SessionRecord, Snapshot, StoreStatus,
     TargetPacing, UpstreamCertificate, UpstreamCertificateRequest,
@@ -77,6 +78,11 @@ pub trait ControlPlane: Send + Sync + 'static {
     /// Says once, at the start of the data plane, whom to ask how its recordings come into the store; the same holds as for
     /// [`on_inspect`](ControlPlane::on_inspect), except that `look` may read a directory.
     fn on_store(&self, look: LookAtStore);
+
+    /// Says once, at the start of the data plane, who opens the live recording of a session. Who says so last is asked.
+    ///
+    /// `watch` is called when an administrator wants to watch, as `inspect` is, and must not block; its future may be polled anywhere.
+    fn on_watch(&self, watch: Watch);
 }
 
 /// Why the control plane gave no answer, by who must act.

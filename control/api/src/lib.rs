@@ -1,9 +1,11 @@
 //! The single arrow between the two halves: schema, generated types, the control interface.
 
 mod control_plane;
+mod live;
 mod redacted;
 
 pub use control_plane::{BoxFuture, ControlError, ControlPlane, Inspect, LookAtStore};
+pub use live::{FOLLOWER_BYTES, Feed, Follower, Live, TooSlow, Watch, WatchError, feed};
 
 /// Messages between a data plane and the control plane.
 #[expect(missing_docs, reason = "generated; the schema carries the documentation")]

@@ -280,6 +280,17 @@ pub(crate) struct SessionListing {
 pub(crate) enum Sessions {
     /// List sessions, the newest first
     Ls(SessionListing),
+    /// Watch a session that goes on, from its beginning; q or ^C leaves it
+    Watch {
+        /// Id of the session
+        id: String,
+        /// File with the age identity of a recipient, where Weir is none; it is read here and not handed on
+        #[arg(long, value_name = "FILE")]
+        identity: Option<PathBuf>,
+        /// Show this channel of a session that has several [default: the first terminal, else all]
+        #[arg(long, value_name = "N")]
+        channel: Option<u32>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -451,7 +462,8 @@ pub(crate) enum Audit {
 Keys: space pauses and resumes · left and right go 5 s back and on · up and down double and halve the speed ·
 0 to 9 jump to that tenth · . shows the next event while paused · q or ^C quits.
 
-Where standard output is not a terminal the recorded output is written at full speed, byte for byte.")]
+Where standard output is not a terminal the recorded output is written at full speed, byte for byte. A session that still goes
+on is watched, as by `weir sessions watch`.")]
 pub(crate) struct Play {
     /// Id of the session
     pub(crate) id: String,

@@ -10,6 +10,7 @@ pub(crate) mod roles;
 pub(crate) mod sessions;
 pub(crate) mod status;
 pub(crate) mod users;
+pub(crate) mod watch;
 
 use std::fmt::Write;
 use std::time::Duration;

@@ -11,6 +11,7 @@ mod filter;
 mod keys;
 mod reel;
 mod terminal;
+mod window;
 
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,7 @@ use self::filter::Filter;
 use self::keys::{Key, Keys};
 pub(crate) use self::reel::Reel;
 use self::terminal::Terminal;
+pub(crate) use self::window::Window;
 use crate::signals::Signals;
 
 /// Plays `reel` until its end or until somebody quits.

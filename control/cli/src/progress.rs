@@ -1,6 +1,7 @@
 //! How far long work is, on standard error, where a person watches.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::termios::tcgetwinsize;
@@ -18,6 +19,21 @@ pub(crate) struct Progress {
     /// The line stands on the screen.
     stands: bool,
     watched: bool,
+}
+
+/// Progress on which several count.
+#[derive(Clone)]
+pub(crate) struct Meter(Arc<Mutex<Progress>>);
+
+impl Meter {
+    /// As [`Progress::new`].
+    pub(crate) fn new(what: impl Into<String>) -> Self {
+        Meter(Arc::new(Mutex::new(Progress::new(what))))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Progress> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Work that is over sooner needs no line.

@@ -1,21 +1,19 @@
 //! A recording as the control plane hands it over: sealed bytes, and with them what opens and verifies them.
 
-use std::cell::RefCell;
 use std::io::{self, Read};
 use std::path::Path;
-use std::rc::Rc;
 
 use anyhow::Context;
 use tokio::runtime::Runtime;
-use tonic::Streaming;
+use tonic::{Response, Status, Streaming};
 use weir_api::admin::read_recording_reply::Part;
-use weir_api::admin::{ReadRecordingReply, ReadRecordingRequest, RecordingHeader};
+use weir_api::admin::{ReadRecordingReply, ReadRecordingRequest, RecordingHeader, WatchSessionRequest};
 use weir_record::{Identities, SessionKey, Unlock};
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::client::connect;
+use crate::client::{Admin, connect};
 use crate::failure::{refusal, sentence};
-use crate::progress::Progress;
+use crate::progress::Meter;
 
 /// The stored bytes of one recording, as they arrive.
 pub(crate) struct Recording {
@@ -24,7 +22,7 @@ pub(crate) struct Recording {
     stream: Streaming<ReadRecordingReply>,
     piece: Vec<u8>,
     read: usize,
-    progress: Option<Rc<RefCell<Progress>>>,
+    progress: Option<Meter>,
 }
 
 /// What comes before a recording's bytes.
@@ -77,18 +75,29 @@ pub(crate) fn read_identities(path: &Path) -> anyhow::Result<Identities> {
 impl Recording {
     /// Asks for a recording.
     pub(crate) fn open(data: &Path, id: String) -> anyhow::Result<(Header, Self)> {
+        Self::begin(data, async |mut admin| {
+            admin.read_recording(ReadRecordingRequest { id }).await
+        })
+    }
+
+    /// Asks for the recording of a session that goes on: its bytes come as they are recorded.
+    pub(crate) fn watch(data: &Path, id: String) -> anyhow::Result<(Header, Self)> {
+        Self::begin(data, async |mut admin| {
+            admin.watch_session(WatchSessionRequest { id }).await
+        })
+    }
+
+    fn begin(
+        data: &Path,
+        ask: impl AsyncFnOnce(Admin) -> Result<Response<Streaming<ReadRecordingReply>>, Status>,
+    ) -> anyhow::Result<(Header, Self)> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .context("no event loop could be started")?;
         let (header, stream) = runtime.block_on(async {
-            let request = ReadRecordingRequest { id };
-            let mut stream = connect(data)
-                .await?
-                .read_recording(request)
-                .await
-                .map_err(refusal)?
-                .into_inner();
+            let admin = connect(data).await?;
+            let mut stream = ask(admin).await.map_err(refusal)?.into_inner();
             match stream
                 .message()
                 .await
@@ -113,8 +122,8 @@ impl Recording {
     }
 
     /// Counts what is read as progress of some work.
-    pub(crate) fn counted(mut self, progress: &Rc<RefCell<Progress>>) -> Self {
-        self.progress = Some(Rc::clone(progress));
+    pub(crate) fn counted(mut self, progress: &Meter) -> Self {
+        self.progress = Some(progress.clone());
         self
     }
 }
@@ -139,7 +148,7 @@ impl Read for Recording {
         buf[..count].copy_from_slice(&piece[..count]);
         self.read += count;
         if let Some(progress) = &self.progress {
-            progress.borrow_mut().advance(count as u64);
+            progress.lock().advance(count as u64);
         }
         Ok(count)
     }

@@ -11,6 +11,7 @@ mod records;
 mod roles;
 mod status;
 mod users;
+mod watch;
 mod wording;
 
 use std::sync::Arc;
@@ -32,7 +33,7 @@ use weir_api::admin::{
     ReadRecordingRequest, ReleaseRecordingRequest, RemoveNodeReply, RemoveNodeRequest, RemoveRoleReply,
     RemoveRoleRequest, RemoveUserReply, RemoveUserRequest, RetireIdentityReply, RetireIdentityRequest,
     RewrapRecordingReply, RewrapRecordingRequest, RoleEntry, SignHostReply, SignHostRequest, SignUserReply,
-    SignUserRequest, StatusReply, StatusRequest, TuneNodeRequest, UserEntry,
+    SignUserRequest, StatusReply, StatusRequest, TuneNodeRequest, UserEntry, WatchSessionRequest,
 };
 use weir_api::dataplane::SessionRecord;
 use weir_store::AuditEvent;
@@ -287,6 +288,18 @@ impl Admin for Service {
     ) -> Result<Response<RetireIdentityReply>, Status> {
         let caller = Caller::of(&request);
         keys::retire_identity(&self.shared, caller, &request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    type WatchSessionStream = BoxStream<'static, Result<ReadRecordingReply, Status>>;
+
+    async fn watch_session(
+        &self,
+        request: Request<WatchSessionRequest>,
+    ) -> Result<Response<Self::WatchSessionStream>, Status> {
+        let caller = Caller::of(&request);
+        watch::session(&self.shared, caller, &request.into_inner())
             .await
             .map(Response::new)
     }

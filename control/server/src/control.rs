@@ -13,7 +13,7 @@ use weir_api::dataplane::{
     AuditEvent, HostCertificate, HostCertificateRequest, SessionRecord, Snapshot, UpstreamCertificate,
     UpstreamCertificateRequest,
 };
-use weir_api::{BoxFuture, ControlError, ControlPlane, Inspect, LookAtStore};
+use weir_api::{BoxFuture, ControlError, ControlPlane, Inspect, LookAtStore, Watch};
 use weir_ca::KeyEncryptionKey;
 use weir_crypto::sign::PrivateKey;
 use weir_objects::Objects;
@@ -120,6 +120,8 @@ pub(crate) struct Shared {
     pub(crate) inspect: ArcSwapOption<Inspect>,
     /// Whom to ask how its recordings come into the store.
     pub(crate) look_at_store: ArcSwapOption<LookAtStore>,
+    /// Who opens the live recordings of the embedded data plane.
+    pub(crate) watch: ArcSwapOption<Watch>,
     pub(crate) started_us: u64,
     /// With which the embedded data plane signs the ends of recordings.
     pub(crate) embedded_key: PrivateKey,
@@ -371,5 +373,9 @@ impl ControlPlane for InProcess {
 
     fn on_store(&self, look: LookAtStore) {
         self.shared.look_at_store.store(Some(Arc::new(look)));
+    }
+
+    fn on_watch(&self, watch: Watch) {
+        self.shared.watch.store(Some(Arc::new(watch)));
     }
 }

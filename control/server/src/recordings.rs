@@ -74,7 +74,8 @@ impl Recordings {
         Ok((start, size_bytes))
     }
 
-    fn session_key(&self, start: &[u8]) -> Result<Zeroizing<[u8; 32]>, String> {
+    /// The session key, out of a recording's first bytes.
+    pub(crate) fn session_key(&self, start: &[u8]) -> Result<Zeroizing<[u8; 32]>, String> {
         let envelope = Envelope::parse_start(start).map_err(|fault| fault.to_string())?;
         let key = self.unwrap(&envelope).map_err(|problem| match problem {
             KeyError::NotForUs => NOT_OURS.to_owned(),

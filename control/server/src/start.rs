@@ -121,6 +121,7 @@ impl Plan {
             data_planes: Mutex::default(),
             inspect: ArcSwapOption::empty(),
             look_at_store: ArcSwapOption::empty(),
+            watch: ArcSwapOption::empty(),
             started_us: now_us(),
             embedded_key,
             abandoned: Mutex::new(abandoned),

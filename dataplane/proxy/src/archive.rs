@@ -43,6 +43,7 @@ use self::patience::Patience;
 use self::put::PutError;
 use self::side::Sides;
 use crate::recorder::notes;
+use crate::recorder::watching::Missed;
 use crate::recorder::{Finished, Handover, Message, OnFinished, SyncStore, TIMED, URGENT};
 use crate::spool::frame::Location;
 use crate::spool::segment;
@@ -88,6 +89,7 @@ pub(crate) struct Setup {
 enum Job {
     Upload(Box<Upload>),
     CopyOut { through: u32, sessions: Vec<Ulid> },
+    Find(Box<Missed>),
     Close,
 }
 
@@ -158,6 +160,11 @@ impl Archive {
     /// Copies what the segments up to `through` hold of these sessions into files of their own.
     pub(crate) fn copy_out(&self, through: u32, sessions: Vec<Ulid>) {
         self.send(Job::CopyOut { through, sessions });
+    }
+
+    /// Finds a session's chunks for somebody who watches it.
+    pub(crate) fn find(&self, missed: Missed) {
+        self.send(Job::Find(Box::new(missed)));
     }
 
     /// Ends once each recording has been tried, or the store is known to be away.
@@ -479,6 +486,10 @@ impl Desk {
                     }
                 };
                 drop(self.handover.send(message, URGENT));
+            }
+            Job::Find(missed) => {
+                let sides = &self.shelf.sides;
+                missed.answer(&self.shelf.dir, |session| sides.open_to_read(session));
             }
             Job::Close => {
                 self.is_closing = true;

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use weir_api::dataplane::{PacingQuery, StoreStatus, TargetPacing, WaitHistogram};
+use weir_api::{BoxFuture, Live, WatchError};
 use weir_pace::{Snapshot, TargetId, Waits};
 
 use crate::shared::Shared;
@@ -20,6 +21,14 @@ pub(crate) fn answer_for(shared: &Arc<Shared>) {
     let weak = Arc::downgrade(shared);
     let look = move || Weak::upgrade(&weak).map_or_else(StoreStatus::default, |shared| store(&shared));
     shared.control.on_store(Box::new(look));
+    let weak = Arc::downgrade(shared);
+    let watch = move |session: &str| -> BoxFuture<Result<Live, WatchError>> {
+        match Weak::upgrade(&weak) {
+            Some(shared) => Box::pin(shared.recorder.watch(session)),
+            None => Box::pin(std::future::ready(Err(WatchError::NotLive(session.to_owned())))),
+        }
+    };
+    shared.control.on_watch(Box::new(watch));
 }
 
 fn store(shared: &Shared) -> StoreStatus {

@@ -28,6 +28,7 @@ mod scribe;
 pub(crate) mod tests;
 mod trouble;
 mod vigil;
+pub(crate) mod watching;
 
 use std::fmt;
 use std::fs::File;

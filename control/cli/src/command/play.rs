@@ -1,27 +1,36 @@
 //! `weir play`: a recording laid out and played, or written at full speed where there is no terminal.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io::{self, IsTerminal, Write};
 use std::ops::Range;
 use std::path::Path;
-use std::rc::Rc;
 use std::time::Duration;
 
 use weir_record::{Entry, Event, Reader, Stream};
 
+use super::watch;
 use crate::arguments::Play;
 use crate::client::converse;
 use crate::output::{size, stdout};
 use crate::player::{self, Reel};
-use crate::progress::Progress;
+use crate::progress::Meter;
 use crate::recording::Recording;
 
 pub(crate) fn run(data: &Path, play: Play) -> anyhow::Result<()> {
     let watched = io::stdout().is_terminal();
-    let (header, recording) = Recording::open(data, play.id.clone())?;
-    let progress = Rc::new(RefCell::new(Progress::new("loading")));
-    progress.borrow_mut().expect(header.size_bytes);
+    let (header, recording) = match Recording::open(data, play.id.clone()) {
+        Ok(opened) => opened,
+        // One that is not there yet may be watched while it is made.
+        Err(refused) => match Recording::watch(data, play.id.clone()) {
+            Ok(live) => {
+                let _ = writeln!(io::stderr(), "the session still goes on: it is shown as it does");
+                return watch::follow(&play.id, live, play.identity.as_deref(), play.channel);
+            }
+            Err(_) => return Err(refused),
+        },
+    };
+    let progress = Meter::new("loading");
+    progress.lock().expect(header.size_bytes);
     let opener = header.opener(play.identity.as_deref())?;
     let mut reader = Reader::open(recording.counted(&progress), opener.unlock())?;
     let mut tracks = Tracks::default();
@@ -140,12 +149,7 @@ impl Tracks {
                 reason,
                 ..
             } => {
-                let reason = String::from_utf8_lossy(reason).replace(char::is_control, " ");
-                let seconds = to.saturating_sub(from).as_secs_f64();
-                let note = format!(
-                    "\n[weir: {} in {seconds:.1} s were not recorded: {reason}]\n",
-                    size(bytes)
-                );
+                let note = unrecorded(to.saturating_sub(from), bytes, reason);
                 self.piece(entry.at, None, note.as_bytes(), true);
             }
             Event::Closed => {
@@ -233,6 +237,16 @@ impl Tracks {
         reel.advance(self.end);
         reel
     }
+}
+
+/// What is told of a stretch that nobody recorded.
+pub(super) fn unrecorded(length: Duration, bytes: u64, reason: &[u8]) -> String {
+    let reason = String::from_utf8_lossy(reason).replace(char::is_control, " ");
+    let seconds = length.as_secs_f64();
+    format!(
+        "\n[weir: {} in {seconds:.1} s were not recorded: {reason}]\n",
+        size(bytes)
+    )
 }
 
 #[cfg(test)]

@@ -44,8 +44,14 @@ struct Hold {
 }
 
 pub(crate) fn run(data: &Path, command: Sessions) -> anyhow::Result<()> {
-    let Sessions::Ls(listing) = command;
-    list(data, &listing, false)
+    match command {
+        Sessions::Ls(listing) => list(data, &listing, false),
+        Sessions::Watch {
+            id,
+            identity,
+            channel,
+        } => super::watch::run(data, &id, identity.as_deref(), channel),
+    }
 }
 
 /// Prints sessions, or those alone that have a recording in the store.

@@ -22,7 +22,7 @@ const MAX_PAGE_SIZE: u32 = 1000;
 const PAGE_BYTES: usize = 1024 * 1024;
 
 /// Bytes in one message: far below what a gRPC client takes (4 MiB), and few enough messages.
-const PIECE_BYTES: usize = 256 * 1024;
+pub(super) const PIECE_BYTES: usize = 256 * 1024;
 
 pub(super) async fn sessions(
     shared: &Shared,

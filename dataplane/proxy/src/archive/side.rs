@@ -75,6 +75,15 @@ impl Sides {
         Ok(Some((side.next, file)))
     }
 
+    /// The same to be read beside a session that goes on: what is appended later is not in it.
+    pub(super) fn open_to_read(&self, session: Ulid) -> io::Result<Option<(u64, io::Take<File>)>> {
+        let Some(side) = self.sides.borrow().get(&session).copied() else {
+            return Ok(None);
+        };
+        let file = File::open(path(&self.dir, session))?;
+        Ok(Some((side.next, io::Read::take(file, side.len))))
+    }
+
     pub(super) fn delete(&self, session: Ulid) {
         if self.sides.borrow_mut().remove(&session).is_some() {
             #[cfg(test)]

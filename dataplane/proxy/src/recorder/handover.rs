@@ -29,6 +29,7 @@ use weir_record::{EventKind, Note, Recipients, SessionMeta, Status};
 use super::lent::Lent;
 use super::notes::Notes;
 use super::trouble::{Trouble, Troubles};
+use super::watching::Wish;
 use super::{Finished, Terms};
 
 pub(crate) const IDLE: u8 = 0;
@@ -100,6 +101,8 @@ pub(crate) enum Message {
         id: SessionId,
         status: Status,
     },
+    /// Somebody wants to watch a session.
+    Watch(Box<Wish>),
     /// From the archive: these are in the store, durable there, and reported.
     Archived(Vec<Ulid>),
     /// From the archive: of these sessions all that the segments up to `through` hold has been copied out of them.
@@ -158,6 +161,8 @@ pub(crate) struct SessionGate {
     /// How many of its events are durable; kept for sessions that wait for that.
     durable: AtomicU64,
     failed: OnceLock<Box<str>>,
+    /// Somebody watches it: what it hands over is looked at at once.
+    is_watched: AtomicBool,
 }
 
 impl SessionGate {
@@ -171,7 +176,16 @@ impl SessionGate {
             handed: AtomicU64::new(0),
             durable: AtomicU64::new(0),
             failed: OnceLock::new(),
+            is_watched: AtomicBool::new(false),
         }
+    }
+
+    pub(crate) fn is_watched(&self) -> bool {
+        self.is_watched.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_watched(&self, is_watched: bool) {
+        self.is_watched.store(is_watched, Ordering::Relaxed);
     }
 
     pub(crate) fn id(&self) -> SessionId {

@@ -326,7 +326,11 @@ impl SessionRecording {
         urgency: u8,
     ) -> Result<(), RecordError> {
         // Somebody waits for it.
-        let urgency = if self.is_sync { URGENT } else { urgency };
+        let urgency = if self.is_sync || self.gate.is_watched() {
+            URGENT
+        } else {
+            urgency
+        };
         let (bytes, events) = match kind.is_stream() {
             true => (payload.as_ref().len() as u64, 0),
             false => (0, 1),

@@ -7,6 +7,8 @@
 //! - an urgent hand-over: events are taken on, full chunks sealed and written. Where a session waits until they are durable, a
 //!   commit begins, unless [`COMMITS`] are under way: then it begins with all that has come by the end of the oldest of them.
 //!
+//! A session that somebody watches is sealed whenever the queue has been emptied, and its chunks are handed on.
+//!
 //! Without space for another segment nothing new is recorded, while what is under way is brought to its end in what is
 //! reserved. While the spool cannot be written, what was taken on stays in memory, is tried again every [`RETRY_INTERVAL`], and
 //! the sessions that it belongs to are told that they are no longer recorded. What they were is not lost by that: it
@@ -30,6 +32,7 @@ use weir_record::{
 use super::handover::{Begin, Handover, IDLE, Message, Payload, SessionGate, SessionId, TIMED, URGENT};
 use super::trouble::Trouble;
 use super::vigil::Pulse;
+use super::watching::{Missed, Watchers, Wish};
 use crate::archive::{Archive, Upload};
 use crate::spool::frame::{FrameKind, Location, session_of};
 use crate::spool::{Commit, Moves, Spool, Unwritten};
@@ -74,6 +77,9 @@ pub(super) async fn run(setup: Setup, flush_interval: Duration) {
         pending_now: Vec::new(),
         awaited: Vec::new(),
         releases: VecDeque::new(),
+        watched: Vec::new(),
+        missed: VecDeque::new(),
+        must_commit: false,
         buffers: Vec::new(),
         timer: None,
         space_timer: None,
@@ -98,6 +104,7 @@ pub(super) async fn run(setup: Setup, flush_interval: Duration) {
             }
             Step::Drain => {
                 scribe.drain();
+                scribe.seal_watched();
                 scribe.commit_now();
                 scribe.pulse.set(scribe.spool.waiting_since());
                 // A long run of messages must not keep completions from being seen.
@@ -152,6 +159,12 @@ struct Scribe {
     awaited: Vec<Awaited>,
     /// Whom to tell at the end of which commit.
     releases: VecDeque<(u64, Vec<Awaited>)>,
+    /// Sessions that somebody watches.
+    watched: Vec<SessionId>,
+    /// What those who came to watch are to find, once so many commits are durable.
+    missed: VecDeque<(u64, Missed)>,
+    /// Somebody waits for the next commit, whatever is in it.
+    must_commit: bool,
     buffers: Vec<Vec<u8>>,
     timer: Option<Pin<Box<Sleep>>>,
     /// When to try again to prepare another segment.
@@ -203,6 +216,8 @@ struct Session {
     started_us: u64,
     begun: Instant,
     trail: Trail,
+    /// Of most there are none.
+    watchers: Option<Box<Watchers>>,
 }
 
 /// Where a session's frames are.
@@ -244,6 +259,7 @@ impl Scribe {
         let is_pending = urgency > IDLE
             || !self.pending.is_empty()
             || !self.pending_now.is_empty()
+            || self.must_commit
             || self.spool.is_dirty()
             || has_work;
         if is_pending && self.timer.is_none() {
@@ -298,6 +314,7 @@ impl Scribe {
             }
             Message::Begin { id, begin } => self.begin(id, *begin),
             Message::End { id, status } => self.end(id, status),
+            Message::Watch(wish) => self.watch(*wish),
             Message::Archived(sessions) => sessions.into_iter().for_each(|session| self.archived(session)),
             Message::Copied { through, sessions } => self.copied(through, &sessions),
             Message::NotCopied => self.is_copying = false,
@@ -351,6 +368,7 @@ impl Scribe {
             started_us: meta.started_us,
             begun: Instant::now(),
             trail: Trail::default(),
+            watchers: None,
         };
         self.segments.follow(&mut session.trail, location);
         self.sessions.insert(id, Box::new(session));
@@ -418,6 +436,9 @@ impl Scribe {
         let mut bytes = Vec::with_capacity(weir_record::END_LEN);
         match links.end(status, Some(session.begun.elapsed()), &self.signer, &mut bytes) {
             Ok(end) => {
+                if let Some(watchers) = &mut session.watchers {
+                    watchers.offer(links.next_number(), &bytes);
+                }
                 let location = self.spool.append(FrameKind::Chunk, session.trail.last, |out| {
                     out.extend_from_slice(&bytes);
                     weir_record::Hash::of(&[&bytes])
@@ -453,7 +474,7 @@ impl Scribe {
 
     /// Makes durable what sessions wait for.
     fn commit_now(&mut self) {
-        if !self.pending_now.is_empty() && self.spool.committing() < COMMITS {
+        if (self.must_commit || !self.pending_now.is_empty()) && self.spool.committing() < COMMITS {
             self.seal_awaited();
             self.commit();
         }
@@ -484,6 +505,65 @@ impl Scribe {
         self.keep_buffer(events);
     }
 
+    /// Somebody wants to watch a session: its chunks so far are to be found for him, and he is handed those that come.
+    fn watch(&mut self, wish: Wish) {
+        let Wish { session, feed, reply } = wish;
+        let is_it = |one: &Session| one.chain.links().session() == session;
+        let Some(id) = self
+            .sessions
+            .iter()
+            .find_map(|(id, one)| is_it(one).then_some(*id))
+        else {
+            // Dropped, it says so.
+            return;
+        };
+        self.seal_pending(id);
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        session.gate.set_watched(true);
+        session.watchers.get_or_insert_default().add(feed);
+        if !self.watched.contains(&id) {
+            self.watched.push(id);
+        }
+        let missed = Missed::new(session.chain.links(), session.trail.last, reply);
+        // Everything before is in a frame, which the next commit writes if none has.
+        self.missed.push_back((u64::MAX, missed));
+        self.must_commit = true;
+    }
+
+    /// Makes chunks for those who watch, and forgets whom nobody watches any more.
+    fn seal_watched(&mut self) {
+        for id in std::mem::take(&mut self.watched) {
+            self.seal_pending(id);
+            let Some(session) = self.sessions.get_mut(&id) else {
+                continue;
+            };
+            if session
+                .watchers
+                .as_ref()
+                .is_some_and(|watchers| !watchers.is_empty())
+            {
+                self.watched.push(id);
+            } else {
+                session.watchers = None;
+                session.gate.set_watched(false);
+            }
+        }
+    }
+
+    /// Has the chunks looked up of which all is written by now.
+    fn find_missed(&mut self) {
+        while self
+            .missed
+            .front()
+            .is_some_and(|(count, _)| *count <= self.durable)
+            && let Some((_, missed)) = self.missed.pop_front()
+        {
+            self.archive.find(missed);
+        }
+    }
+
     /// A batch is full: it is written, and made durable where that is due.
     fn write(&mut self) {
         if self.unwritten.is_some() {
@@ -505,6 +585,13 @@ impl Scribe {
         if !self.awaited.is_empty() {
             self.releases
                 .push_back((sequence, std::mem::take(&mut self.awaited)));
+        }
+        if std::mem::take(&mut self.must_commit) {
+            let count = self.spool.next_sequence();
+            self.missed
+                .iter_mut()
+                .for_each(|(needed, _)| *needed = count.min(*needed));
+            self.find_missed();
         }
         self.roll();
     }
@@ -582,6 +669,7 @@ impl Scribe {
     /// All commits before `count` are durable.
     fn is_durable(&mut self, count: u64) {
         self.durable = count;
+        self.find_missed();
         while self
             .releases
             .front()
@@ -661,6 +749,9 @@ impl Scribe {
         let trails = self.sessions.values_mut().map(|session| &mut session.trail);
         for trail in trails.chain(self.ending.iter_mut().map(|(_, ended)| &mut ended.trail)) {
             trail.last = trail.last.map(|location| moves.follow(location));
+        }
+        for (_, missed) in &mut self.missed {
+            missed.last = missed.last.map(|location| moves.follow(location));
         }
         self.segments.insert(self.spool.number(), Held::default());
         // What is not durable now begins in the new segment; those before it are complete as they are.
@@ -786,10 +877,19 @@ fn release(awaited: Vec<Awaited>) {
 
 fn seal(session: &mut Session, spool: &mut Spool, packer: &mut Packer, segments: &mut BTreeMap<u32, Held>) {
     let Session {
-        chain, events, trail, ..
+        chain,
+        events,
+        trail,
+        watchers,
+        ..
     } = session;
     let location = spool.append(FrameKind::Chunk, trail.last, |out| {
-        chain.seal(packer, events, out)
+        let (number, start) = (chain.links().next_number(), out.len());
+        let hash = chain.seal(packer, events, out);
+        if let Some(watchers) = watchers {
+            watchers.offer(number, &out[start..]);
+        }
+        hash
     });
     segments.follow(trail, location);
 }

@@ -53,6 +53,8 @@ impl ControlPlane for Silent {
     fn on_inspect(&self, _: weir_api::Inspect) {}
 
     fn on_store(&self, _: weir_api::LookAtStore) {}
+
+    fn on_watch(&self, _: weir_api::Watch) {}
 }
 
 /// The log of a session of which only the recording is kept.

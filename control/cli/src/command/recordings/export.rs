@@ -1,9 +1,7 @@
 //! `weir recordings export`: a recording, or a part of one, in the forms that other programs read.
 
-use std::cell::RefCell;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::Path;
-use std::rc::Rc;
 
 use weir_record::Reader;
 use weir_record::export::{self, ExportError, Part};
@@ -13,7 +11,7 @@ use crate::failure::usage;
 use crate::files::{Access, NewFile, refuse_existing};
 use crate::moment::Moment;
 use crate::output::stdout;
-use crate::progress::Progress;
+use crate::progress::Meter;
 use crate::recording::{Header, Recording};
 
 /// Bytes gathered before they are written to a file.
@@ -66,8 +64,8 @@ fn write_counted(
     order: &Export,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
-    let progress = Rc::new(RefCell::new(Progress::new("exporting")));
-    progress.borrow_mut().expect(header.size_bytes);
+    let progress = Meter::new("exporting");
+    progress.lock().expect(header.size_bytes);
     write_as(header, recording.counted(&progress), order, out)
 }
 

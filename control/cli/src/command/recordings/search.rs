@@ -5,10 +5,8 @@
 
 mod hits;
 
-use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::rc::Rc;
 use std::time::SystemTime;
 
 use regex::bytes::{Regex, RegexBuilder};
@@ -21,7 +19,7 @@ use self::hits::{Hits, Tally};
 use crate::arguments::Search;
 use crate::client::{connect, converse};
 use crate::failure::{refusal, usage};
-use crate::progress::Progress;
+use crate::progress::Meter;
 use crate::recording::{Recording, read_identities};
 
 /// Large enough that the round trips do not count.
@@ -39,8 +37,8 @@ pub(super) fn run(data: &Path, order: Search) -> anyhow::Result<()> {
         page_size: PAGE,
         ..ListSessionsRequest::default()
     };
-    let progress = Rc::new(RefCell::new(Progress::new("searching")));
-    let mut hits = Hits::new(order.json, order.limit, Rc::clone(&progress));
+    let progress = Meter::new("searching");
+    let mut hits = Hits::new(order.json, order.limit, progress.clone());
     let mut tally = Tally::default();
     'pages: loop {
         let page = converse(async {
@@ -53,9 +51,7 @@ pub(super) fn run(data: &Path, order: Search) -> anyhow::Result<()> {
                 break 'pages;
             }
             let number = tally.begin();
-            progress
-                .borrow_mut()
-                .rename(format!("searching recording {number}"));
+            progress.lock().rename(format!("searching recording {number}"));
             search(
                 data,
                 session,
@@ -71,7 +67,7 @@ pub(super) fn run(data: &Path, order: Search) -> anyhow::Result<()> {
         }
         request.page_token = page.next_page_token;
     }
-    let (found, searched_bytes) = (hits.end()?, progress.borrow().done_bytes());
+    let (found, searched_bytes) = (hits.end()?, progress.lock().done_bytes());
     drop(progress);
     tally.conclude(found, searched_bytes)
 }
@@ -84,7 +80,7 @@ fn search(
     pattern: &Regex,
     hits: &mut Hits,
     tally: &mut Tally,
-    progress: &Rc<RefCell<Progress>>,
+    progress: &Meter,
 ) -> anyhow::Result<()> {
     let (header, recording) = match Recording::open(data, session.id.clone()) {
         Ok(opened) => opened,

@@ -1,15 +1,13 @@
 //! `weir recordings verify`: is a recording what was written, and if not, what is the first part that is bad?
 
-use std::cell::RefCell;
 use std::io::{self, Write};
 use std::path::Path;
-use std::rc::Rc;
 
 use serde::Serialize;
 use weir_record::{Report, Seals, Trust, verify};
 
 use crate::output::{size, stdout};
-use crate::progress::Progress;
+use crate::progress::Meter;
 use crate::recording::{Opener, Recording};
 
 /// What `weir recordings verify --json` prints.
@@ -41,8 +39,8 @@ struct BadPart {
 /// Verifies one recording and prints the verdict; one that is not intact is a failure.
 pub(crate) fn judge(data: &Path, id: String, identity: Option<&Path>, json: bool) -> anyhow::Result<()> {
     let (header, recording) = Recording::open(data, id.clone())?;
-    let progress = Rc::new(RefCell::new(Progress::new("verifying")));
-    progress.borrow_mut().expect(header.size_bytes);
+    let progress = Meter::new("verifying");
+    progress.lock().expect(header.size_bytes);
     // Without a key there is still much to verify; with a wrong file, not what was asked for.
     let opener = match (header.opener(identity), identity) {
         (Err(error), Some(_)) => return Err(error),

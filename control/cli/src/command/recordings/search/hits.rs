@@ -1,9 +1,7 @@
 //! What a search finds and how it went.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};
-use std::rc::Rc;
 use std::time::Duration;
 
 use regex::bytes::Regex;
@@ -13,7 +11,7 @@ use weir_record::export::Line;
 
 use crate::failure::{printable, sentence};
 use crate::output::{Array, Stdout, date, rfc3339, size, stdout};
-use crate::progress::Progress;
+use crate::progress::Meter;
 
 /// Characters of a line that are printed, the match among them.
 const SHOWN: usize = 200;
@@ -27,7 +25,7 @@ pub(super) struct Hits {
     array: Array,
     left: Option<usize>,
     found: u64,
-    progress: Rc<RefCell<Progress>>,
+    progress: Meter,
 }
 
 /// One element of `weir recordings search --json`; the names are an interface.
@@ -50,7 +48,7 @@ struct Hit<'a> {
 }
 
 impl Hits {
-    pub(super) fn new(json: bool, limit: Option<usize>, progress: Rc<RefCell<Progress>>) -> Self {
+    pub(super) fn new(json: bool, limit: Option<usize>, progress: Meter) -> Self {
         Hits {
             out: stdout(),
             json,
@@ -85,7 +83,7 @@ impl Hits {
         let shown = excerpt(line.bytes, place.start());
         self.found += 1;
         self.left = self.left.map(|left| left - 1);
-        self.progress.borrow_mut().clear();
+        self.progress.lock().clear();
         if self.json {
             let hit = Hit {
                 id: &session.id,
@@ -114,7 +112,7 @@ impl Hits {
 
     /// How many were found.
     pub(super) fn end(mut self) -> anyhow::Result<u64> {
-        self.progress.borrow_mut().clear();
+        self.progress.lock().clear();
         if self.json {
             self.array.end(&mut self.out)?;
         }
