@@ -1,5 +1,6 @@
 //! The single arrow between the two halves: schema, generated types, the control interface.
 
+pub mod audit;
 mod control_plane;
 mod live;
 mod redacted;
