@@ -50,8 +50,9 @@ pub trait Store: Send + Sync + 'static {
     /// How many sessions are live.
     async fn live_sessions(&self) -> Result<u64, StoreError>;
 
-    /// Those of the sessions with these ids that are known, in no order.
-    async fn sessions_with_ids(&self, ids: &[&str]) -> Result<Vec<Session>, StoreError>;
+    /// Who and where of those of the sessions with these ids that are known, in no order: events of no kind, with what the
+    /// index and the session's start (the event `<session>-start`) say.
+    async fn subjects(&self, sessions: &[&str]) -> Result<Vec<AuditEvent>, StoreError>;
 
     /// Marks every live session as interrupted, at the time of its last audit event, and gives every interrupted session,
     /// of whichever run, that has no `session.end` among the audit events.
@@ -61,13 +62,34 @@ pub trait Store: Send + Sync + 'static {
     /// `filter.limit_bytes`.
     async fn events(&self, filter: &EventFilter) -> Result<Vec<(u64, AuditEvent)>, StoreError>;
 
-    /// Calls `each` with the detail (JSON) of every audit event of the kind `cert.upstream` whose `proof_expires` comes
+    /// Calls `each` with the detail (JSON) of every audit event of the kind `cert.create` (once `cert.upstream`) whose `proof_expires` comes
     /// after `now`, in seconds since 1970-01-01 UTC, however many they are and however old.
     async fn each_live_proof(
         &self,
         now: u64,
         each: &mut (dyn FnMut(String) + Send),
     ) -> Result<(), StoreError>;
+
+    /// Those of these ids that an audit event has already.
+    async fn known_events(&self, ids: &[&str]) -> Result<Vec<String>, StoreError>;
+
+    /// Audit events after a place in the table, oldest first, at most `limit`, and no more once their texts have
+    /// `limit_bytes`. Nothing is ever stored before a place from which this has read.
+    async fn events_after(
+        &self,
+        seq: u64,
+        limit: u32,
+        limit_bytes: usize,
+    ) -> Result<Vec<(u64, AuditEvent)>, StoreError>;
+
+    /// How far audit events have been taken to a place outside; 0 for one that is new.
+    async fn export_cursor(&self, place: &str) -> Result<u64, StoreError>;
+
+    /// Remembers that; it never goes back.
+    async fn move_export_cursor(&self, place: &str, seq: u64) -> Result<(), StoreError>;
+
+    /// The newest place in the table of audit events.
+    async fn newest_event(&self) -> Result<u64, StoreError>;
 
     /// What becomes of these sessions' recordings, of those for which that was ever said.
     async fn fates(&self, ids: &[&str]) -> Result<HashMap<String, Fate>, StoreError>;

@@ -19,6 +19,14 @@ pub struct AuditEvent {
     pub client_address: String,
     /// JSON object, by kind.
     pub detail: String,
+    /// Name of the cluster.
+    pub cluster: String,
+    /// The target's address as configured, or empty.
+    pub node_address: String,
+    /// Name of the data plane that reports it, or empty.
+    pub data_plane: String,
+    /// sync, async, off, or empty.
+    pub recording_mode: String,
 }
 
 impl AuditEvent {
@@ -33,6 +41,10 @@ impl AuditEvent {
             &self.node,
             &self.client_address,
             &self.detail,
+            &self.cluster,
+            &self.node_address,
+            &self.data_plane,
+            &self.recording_mode,
         ]
         .into_iter()
         .map(String::len)

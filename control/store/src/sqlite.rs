@@ -4,6 +4,7 @@
 //! administrator's change does not wait behind a batch. The commits of both are on disk when they return: a recording leaves the
 //! spool when its row is here, so the row must not be what a power failure takes.
 
+mod export;
 mod fates;
 mod listing;
 mod recording;
@@ -148,8 +149,8 @@ impl Store for SqliteStore {
             .map_err(|source| self.fail(source))
     }
 
-    async fn sessions_with_ids(&self, ids: &[&str]) -> Result<Vec<Session>, StoreError> {
-        listing::sessions_with_ids(&self.readers, ids)
+    async fn subjects(&self, sessions: &[&str]) -> Result<Vec<AuditEvent>, StoreError> {
+        listing::subjects(&self.readers, sessions)
             .await
             .map_err(|source| self.fail(source))
     }
@@ -173,6 +174,42 @@ impl Store for SqliteStore {
         each: &mut (dyn FnMut(String) + Send),
     ) -> Result<(), StoreError> {
         listing::each_live_proof(&self.readers, now, each)
+            .await
+            .map_err(|source| self.fail(source))
+    }
+
+    async fn known_events(&self, ids: &[&str]) -> Result<Vec<String>, StoreError> {
+        listing::known_events(&self.readers, ids)
+            .await
+            .map_err(|source| self.fail(source))
+    }
+
+    async fn events_after(
+        &self,
+        seq: u64,
+        limit: u32,
+        limit_bytes: usize,
+    ) -> Result<Vec<(u64, AuditEvent)>, StoreError> {
+        export::events_after(&self.readers, seq, limit, limit_bytes)
+            .await
+            .map_err(|source| self.fail(source))
+    }
+
+    async fn export_cursor(&self, place: &str) -> Result<u64, StoreError> {
+        export::cursor(&self.readers, place)
+            .await
+            .map_err(|source| self.fail(source))
+    }
+
+    async fn move_export_cursor(&self, place: &str, seq: u64) -> Result<(), StoreError> {
+        let mut connection = self.log.lock().await;
+        export::move_cursor(&mut connection, place, seq)
+            .await
+            .map_err(|source| self.fail(source))
+    }
+
+    async fn newest_event(&self) -> Result<u64, StoreError> {
+        export::newest(&self.readers)
             .await
             .map_err(|source| self.fail(source))
     }

@@ -25,7 +25,8 @@ const SESSION: &str = "
 const LIVE_SESSIONS: &str = "SELECT count(*) FROM sessions WHERE status = 1";
 
 const EVENTS: &str = "
-    SELECT seq, id, time_us, kind, session, user_name, login, node, client_address, detail
+    SELECT seq, id, time_us, kind, session, user_name, login, node, client_address, detail,
+           cluster, node_address, data_plane, recording_mode
     FROM audit_events
     WHERE (?1 = 0 OR seq < ?1)
         AND (?2 = '' OR user_name = ?2)
@@ -38,7 +39,8 @@ const EVENTS: &str = "
 
 // The same, by the index on sessions.
 const EVENTS_OF_SESSION: &str = "
-    SELECT seq, id, time_us, kind, session, user_name, login, node, client_address, detail
+    SELECT seq, id, time_us, kind, session, user_name, login, node, client_address, detail,
+           cluster, node_address, data_plane, recording_mode
     FROM audit_events
     WHERE session = ?8
         AND (?1 = 0 OR seq < ?1)
@@ -50,14 +52,20 @@ const EVENTS_OF_SESSION: &str = "
     ORDER BY seq DESC
     LIMIT ?7";
 
-const SESSIONS_WITH_IDS: &str = "
-    SELECT id, user_name, login, node, kind, start_us, end_us, bytes, status, object, client_address
-    FROM sessions WHERE id IN (SELECT value FROM json_each(?1))";
+// Events are found by their id, which is unique and so has an index.
+const SUBJECTS: &str = "
+    SELECT sessions.id, sessions.user_name, sessions.login, sessions.node, sessions.client_address,
+           coalesce(start.node_address, ''), coalesce(start.recording_mode, '')
+    FROM sessions LEFT JOIN audit_events AS start ON start.id = sessions.id || '-start'
+    WHERE sessions.id IN (SELECT value FROM json_each(?1))";
+
+const KNOWN_EVENTS: &str = "SELECT id FROM audit_events WHERE id IN (SELECT value FROM json_each(?1))";
 
 // The expression is that of the index on it.
 const LIVE_PROOFS: &str = "
     SELECT detail FROM audit_events
-    WHERE kind = 'cert.upstream' AND CASE WHEN json_valid(detail) THEN detail ->> 'proof_expires' END > ?1";
+    WHERE kind IN ('cert.upstream', 'cert.create')
+        AND CASE WHEN json_valid(detail) THEN detail ->> 'proof_expires' END > ?1";
 
 pub(super) async fn sessions(pool: &SqlitePool, filter: &SessionFilter) -> Result<Vec<Session>, sqlx::Error> {
     let rows = sqlx::query(SESSIONS)
@@ -79,10 +87,35 @@ pub(super) async fn session(pool: &SqlitePool, id: &str) -> Result<Option<Sessio
     row.as_ref().map(session_of).transpose()
 }
 
-pub(super) async fn sessions_with_ids(pool: &SqlitePool, ids: &[&str]) -> Result<Vec<Session>, sqlx::Error> {
-    let ids = serde_json::to_string(ids).expect("a list of texts always has a JSON form");
-    let rows = sqlx::query(SESSIONS_WITH_IDS).bind(ids).fetch_all(pool).await?;
-    rows.iter().map(session_of).collect()
+pub(super) async fn subjects(pool: &SqlitePool, sessions: &[&str]) -> Result<Vec<AuditEvent>, sqlx::Error> {
+    let rows = sqlx::query(SUBJECTS)
+        .bind(array(sessions))
+        .fetch_all(pool)
+        .await?;
+    let subject = |row: &SqliteRow| {
+        Ok(AuditEvent {
+            session: row.try_get(0)?,
+            user: row.try_get(1)?,
+            login: row.try_get(2)?,
+            node: row.try_get(3)?,
+            client_address: row.try_get(4)?,
+            node_address: row.try_get(5)?,
+            recording_mode: row.try_get(6)?,
+            ..AuditEvent::default()
+        })
+    };
+    rows.iter().map(subject).collect()
+}
+
+pub(super) async fn known_events(pool: &SqlitePool, ids: &[&str]) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar(KNOWN_EVENTS)
+        .bind(array(ids))
+        .fetch_all(pool)
+        .await
+}
+
+fn array(ids: &[&str]) -> String {
+    serde_json::to_string(ids).expect("a list of texts always has a JSON form")
 }
 
 pub(super) async fn live_sessions(pool: &SqlitePool) -> Result<u64, sqlx::Error> {
@@ -149,7 +182,7 @@ pub(super) fn session_of(row: &SqliteRow) -> Result<Session, sqlx::Error> {
     })
 }
 
-fn event_of(row: &SqliteRow) -> Result<(u64, AuditEvent), sqlx::Error> {
+pub(super) fn event_of(row: &SqliteRow) -> Result<(u64, AuditEvent), sqlx::Error> {
     let event = AuditEvent {
         id: row.try_get(1)?,
         time_us: unsigned(row.try_get(2)?),
@@ -160,6 +193,10 @@ fn event_of(row: &SqliteRow) -> Result<(u64, AuditEvent), sqlx::Error> {
         node: row.try_get(7)?,
         client_address: row.try_get(8)?,
         detail: row.try_get(9)?,
+        cluster: row.try_get(10)?,
+        node_address: row.try_get(11)?,
+        data_plane: row.try_get(12)?,
+        recording_mode: row.try_get(13)?,
     };
     Ok((unsigned(row.try_get(0)?), event))
 }

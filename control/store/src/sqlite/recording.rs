@@ -11,9 +11,11 @@ use crate::{AuditEvent, Session};
 // a row costs half as much again.
 
 const APPEND_EVENTS: &str = "
-    INSERT INTO audit_events (id, time_us, kind, session, user_name, login, node, client_address, detail)
+    INSERT INTO audit_events
+        (id, time_us, kind, session, user_name, login, node, client_address, detail,
+         cluster, node_address, data_plane, recording_mode)
     SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7,
-           value ->> 8
+           value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12
     FROM json_each(?1) WHERE true
     ON CONFLICT (id) DO NOTHING";
 
@@ -101,6 +103,10 @@ fn event_row(event: &AuditEvent) -> impl Serialize {
         &event.node,
         &event.client_address,
         &event.detail,
+        &event.cluster,
+        &event.node_address,
+        &event.data_plane,
+        &event.recording_mode,
     )
 }
 

@@ -1,3 +1,5 @@
+use sqlx::Connection;
+
 use super::*;
 use crate::{Action, Expect, Kind, SessionStatus};
 
@@ -177,7 +179,7 @@ async fn audit_events_can_be_appended_but_neither_changed_nor_removed() {
     for statement in [
         "UPDATE audit_events SET user_name = 'mallory'",
         "DELETE FROM audit_events",
-        "INSERT OR REPLACE INTO audit_events VALUES (1, 'e1', 0, '', '', '', '', '', '', '')",
+        "INSERT OR REPLACE INTO audit_events VALUES (1, 'e1', 0, '', '', '', '', '', '', '', '', '', '', '')",
         "DELETE FROM sessions WHERE true",
     ] {
         sqlx::query("INSERT OR IGNORE INTO sessions VALUES ('s', '', '', '', '', 0, 0, 0, 2, '', '', 0)")
@@ -314,6 +316,10 @@ async fn proofs_are_found_by_when_they_expire_whatever_stands_in_other_details()
                 proof("other", "no JSON"),
                 proof("none", "{}"),
                 event("exec", "s1", 5),
+                AuditEvent {
+                    kind: "cert.create".to_owned(),
+                    ..proof("now", r#"{"proof":"d","proof_expires":101}"#)
+                },
             ],
             &[],
         )
@@ -327,7 +333,7 @@ async fn proofs_are_found_by_when_they_expire_whatever_stands_in_other_details()
         .await
         .unwrap();
     found.sort();
-    assert_eq!(found, ["b", "c"]);
+    assert_eq!(found, ["b", "c", "d"]);
 }
 
 #[tokio::test]
@@ -477,7 +483,7 @@ async fn sessions_left_live_are_interrupted_at_their_last_event_and_a_recovered_
             .collect::<Vec<_>>(),
         ["s1"]
     );
-    let known = store.sessions_with_ids(&["s1", "s3", "none"]).await.unwrap();
+    let known = store.subjects(&["s1", "s3", "none"]).await.unwrap();
     assert_eq!(known.len(), 2);
 
     let recovered = Session {
@@ -726,4 +732,104 @@ async fn a_hold_takes_a_mark_away_and_what_is_deleted_stays_so() {
             .await
             .unwrap_err();
     }
+}
+
+fn full(id: &str, session: &str) -> AuditEvent {
+    AuditEvent {
+        login: "root".to_owned(),
+        node: "web1".to_owned(),
+        client_address: "192.0.2.1:4000".to_owned(),
+        cluster: "weir".to_owned(),
+        node_address: "10.0.0.7:22".to_owned(),
+        data_plane: "embedded".to_owned(),
+        recording_mode: "sync".to_owned(),
+        ..event(id, session, 5)
+    }
+}
+
+#[tokio::test]
+async fn who_and_where_of_a_session_is_what_its_row_and_its_start_say() {
+    let world = world().await;
+    let store = &world.store;
+    let rows = [
+        session("s1", SessionStatus::Live, 0),
+        session("s2", SessionStatus::Live, 0),
+    ];
+    store.record(&[full("s1-start", "s1")], &rows).await.unwrap();
+    let mut subjects = store.subjects(&["s1", "s2", "s3"]).await.unwrap();
+    subjects.sort_by(|a, b| a.session.cmp(&b.session));
+    let [first, second] = &subjects[..] else {
+        panic!("{subjects:?}")
+    };
+    assert_eq!(
+        (&*first.user, &*first.node_address, &*first.recording_mode),
+        ("alice", "10.0.0.7:22", "sync")
+    );
+    assert_eq!((&*second.user, &*second.node_address), ("alice", ""));
+}
+
+#[tokio::test]
+async fn events_are_read_onward_from_a_place_and_the_place_is_remembered() {
+    let world = world().await;
+    let store = &world.store;
+    let events: Vec<_> = (0..10).map(|n| full(&format!("e{n}"), "s1")).collect();
+    store.record(&events, &[]).await.unwrap();
+    // A repeat takes no place that would be read again.
+    store.record(&events[3..5], &[]).await.unwrap();
+
+    let first = store.events_after(0, 4, usize::MAX).await.unwrap();
+    assert_eq!(
+        first.iter().map(|(_, event)| event).collect::<Vec<_>>(),
+        events[..4].iter().collect::<Vec<_>>()
+    );
+    let (last, _) = first[3];
+    let second = store.events_after(last, 100, 1).await.unwrap();
+    assert_eq!((second.len(), &*second[0].1.id), (1, "e4"));
+    let newest = store.newest_event().await.unwrap();
+    assert!(
+        store
+            .events_after(newest, 100, usize::MAX)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+
+    assert_eq!(store.export_cursor("syslog a").await.unwrap(), 0);
+    store.move_export_cursor("syslog a", 7).await.unwrap();
+    store.move_export_cursor("syslog a", 5).await.unwrap();
+    assert_eq!(store.export_cursor("syslog a").await.unwrap(), 7);
+    assert_eq!(store.export_cursor("syslog b").await.unwrap(), 0);
+
+    let mut known = store.known_events(&["e0", "e9", "e10"]).await.unwrap();
+    known.sort();
+    assert_eq!(known, ["e0", "e9"]);
+}
+
+/// What a version before wrote is there after its schema has been brought up to date, and stays append-only.
+#[tokio::test]
+async fn events_of_former_versions_stay() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("weir.db");
+    let options = SqliteConnectOptions::new()
+        .filename(&path)
+        .create_if_missing(true);
+    let mut connection = options.connect().await.unwrap();
+    let mut old = Migrator::DEFAULT;
+    old.migrations = MIGRATIONS.iter().filter(|it| it.version < 6).cloned().collect();
+    old.run_direct(None, &mut connection, false).await.unwrap();
+    sqlx::query(
+        "INSERT INTO audit_events VALUES (7, 'e1', 5, 'exec', 's1', 'alice', 'root', 'web1', '', '{}')",
+    )
+    .execute(&mut connection)
+    .await
+    .unwrap();
+    connection.close().await.unwrap();
+
+    let store = SqliteStore::open(&path).await.unwrap();
+    let events = store.events_after(0, 10, usize::MAX).await.unwrap();
+    assert_eq!(events.len(), 1);
+    assert_eq!(
+        (events[0].0, &*events[0].1.user, &*events[0].1.cluster),
+        (7, "alice", "")
+    );
 }
