@@ -455,6 +455,8 @@ pub(crate) enum Audit {
         #[arg(long, value_name = "N")]
         limit: Option<usize>,
     },
+    /// Print the JSON schema of audit events
+    Schema,
 }
 
 #[derive(Debug, Args)]

@@ -15,6 +15,26 @@ use crate::client::{Admin, connect};
 use crate::failure::{refusal, sentence};
 use crate::progress::Meter;
 
+/// What a recording is read for: the audit log has it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum RecordingAction {
+    Play,
+    Export,
+    Search,
+    Verify,
+}
+
+impl RecordingAction {
+    fn as_str(self) -> &'static str {
+        match self {
+            RecordingAction::Play => "play",
+            RecordingAction::Export => "export",
+            RecordingAction::Search => "search",
+            RecordingAction::Verify => "verify",
+        }
+    }
+}
+
 /// The stored bytes of one recording, as they arrive.
 pub(crate) struct Recording {
     // The connection lives on this runtime, which runs only while somebody waits for bytes.
@@ -73,10 +93,11 @@ pub(crate) fn read_identities(path: &Path) -> anyhow::Result<Identities> {
 }
 
 impl Recording {
-    /// Asks for a recording.
-    pub(crate) fn open(data: &Path, id: String) -> anyhow::Result<(Header, Self)> {
+    /// Asks for a recording, and says what for.
+    pub(crate) fn open(data: &Path, id: String, action: RecordingAction) -> anyhow::Result<(Header, Self)> {
         Self::begin(data, async |mut admin| {
-            admin.read_recording(ReadRecordingRequest { id }).await
+            let action = action.as_str().to_owned();
+            admin.read_recording(ReadRecordingRequest { id, action }).await
         })
     }
 

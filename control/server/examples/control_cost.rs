@@ -13,6 +13,9 @@ use tonic::transport::{Channel, Endpoint};
 use weir_api::ControlPlane;
 use weir_api::admin::admin_client::AdminClient;
 use weir_api::admin::{AddNodeRequest, AddUserRequest, SignUserRequest, StatusRequest};
+use weir_api::audit::{
+    ClientDisconnect, Ender, Exec, Exit, SessionConnect, SessionData, SessionEnd, SessionStart, UserLogin,
+};
 use weir_api::dataplane::{AuditEvent, SessionRecord, SessionStatus, UpstreamCertificateRequest};
 use weir_server::{Control, ControlConfig};
 use weir_ssh::certificate::Certificate;
@@ -49,7 +52,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // At 500 sessions a second, so that batches are as they would be.
     measure("start, command and end of a session in audit and index", || {
         for n in 0..SESSIONS {
-            report(&*plane, n);
+            report(&*plane);
             if n % 100 == 99 {
                 std::thread::sleep(Duration::from_millis(200));
             }
@@ -109,18 +112,24 @@ fn request(key: &SigningKey, certificate: &Certificate, n: u32, node: &str) -> U
     }
 }
 
-fn report(plane: &dyn ControlPlane, n: u32) {
+/// What a session of one command reports, in the portions in which it does.
+fn report(plane: &dyn ControlPlane) {
     let id = ulid::Ulid::generate().to_string();
-    let event = |kind: &str| AuditEvent {
-        id: format!("{n}-{kind}"),
-        time_us: 1_795_181_160_000_000 + u64::from(n),
-        kind: kind.to_owned(),
+    let of_session = |event: AuditEvent| AuditEvent {
+        id: ulid::Ulid::generate().to_string(),
+        time_us: START_US,
         session: id.clone(),
         user: "alice".to_owned(),
         login: "root".to_owned(),
         node: "web1".to_owned(),
-        client_address: "192.0.2.7".to_owned(),
-        detail_json: "{\"command\":\"uname -a\",\"recorded\":true}".to_owned(),
+        node_address: "web1:22".to_owned(),
+        client_address: "192.0.2.7:40000".to_owned(),
+        recording_mode: "async".to_owned(),
+        ..event
+    };
+    let with_id = |suffix: &str, event: AuditEvent| AuditEvent {
+        id: format!("{id}-{suffix}"),
+        ..of_session(event)
     };
     let record = |status: SessionStatus| SessionRecord {
         id: id.clone(),
@@ -128,15 +137,41 @@ fn report(plane: &dyn ControlPlane, n: u32) {
         login: "root".to_owned(),
         node: "web1".to_owned(),
         kind: "exec".to_owned(),
-        start_us: 1_795_181_160_000_000,
+        start_us: START_US,
         status: status.into(),
-        client_address: "192.0.2.7".to_owned(),
+        client_address: "192.0.2.7:40000".to_owned(),
         ..SessionRecord::default()
     };
-    plane.report(vec![event("session.start")], vec![record(SessionStatus::Live)]);
-    plane.report(vec![event("exec")], Vec::new());
-    plane.report(vec![event("session.end")], vec![record(SessionStatus::Complete)]);
+    let exec = Exec {
+        command: "uname -a".to_owned(),
+        ..Exec::default()
+    };
+    let exit = Exit {
+        command: Some("uname -a".to_owned()),
+        exit_code: Some(0),
+        ..Exit::default()
+    };
+    let disconnect = ClientDisconnect {
+        reason: "client: disconnected by user".to_owned(),
+        by: Ender::Client,
+    };
+    let begun = vec![
+        of_session((&SessionConnect::default()).into()),
+        with_id("start", (&SessionStart::default()).into()),
+    ];
+    let over = vec![
+        of_session((&SessionData::default()).into()),
+        with_id("end", (&SessionEnd::default()).into()),
+    ];
+    plane.report(vec![of_session((&UserLogin::default()).into())], Vec::new());
+    plane.report(begun, vec![record(SessionStatus::Live)]);
+    plane.report(vec![of_session((&exec).into())], Vec::new());
+    plane.report(vec![of_session((&exit).into())], Vec::new());
+    plane.report(vec![of_session((&disconnect).into())], Vec::new());
+    plane.report(over, vec![record(SessionStatus::Complete)]);
 }
+
+const START_US: u64 = 1_795_181_160_000_000;
 
 async fn enroll(admin: &mut AdminClient<Channel>, key: &SigningKey) -> Result<Certificate, Box<dyn Error>> {
     let user = AddUserRequest {

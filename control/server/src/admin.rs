@@ -17,7 +17,6 @@ mod wording;
 use std::sync::Arc;
 
 use futures_util::stream::BoxStream;
-use serde_json::{Value, json};
 use tokio::net::UnixListener;
 use tokio::sync::oneshot;
 use tonic::transport::Server;
@@ -35,8 +34,8 @@ use weir_api::admin::{
     RewrapRecordingReply, RewrapRecordingRequest, RoleEntry, SignHostReply, SignHostRequest, SignUserReply,
     SignUserRequest, StatusReply, StatusRequest, TuneNodeRequest, UserEntry, WatchSessionRequest,
 };
+use weir_api::audit::Administrator;
 use weir_api::dataplane::SessionRecord;
-use weir_store::AuditEvent;
 
 use crate::control::Shared;
 use crate::socket;
@@ -77,13 +76,9 @@ impl Caller {
         }
     }
 
-    /// Writes down what the caller has done; `detail` is a JSON object.
-    fn did(self, shared: &Shared, event: AuditEvent, mut detail: Value) {
-        detail["administrator"] = json!({ "uid": self.uid });
-        shared.journal.event(AuditEvent {
-            detail: detail.to_string(),
-            ..event
-        });
+    /// As it stands in the audit event of what the caller does.
+    fn as_administrator(self) -> Administrator {
+        Administrator { uid: self.uid }
     }
 }
 

@@ -1,23 +1,22 @@
 //! The audit log: one JSON object per line, appended and synced before the store learns of the events.
 //!
 //! ```json
-//! {"id":"01J…","time":"2026-11-20T13:26:00.000001Z","time_us":1795181160000001,"kind":"session.start",
-//!  "session":"01J…","user":"alice","login":"root","node":"web1","client_address":"192.0.2.1","detail":{…}}
+//! {"id":"01J…","time":"2026-11-20T13:26:00.000001Z","time_us":1795181160000001,"kind":"session.start","cluster":"weir",
+//!  "session":"01J…","user":"alice","login":"root","node":"web1","node_address":"10.0.0.7:22",
+//!  "client_address":"192.0.2.1:4711","data_plane":"embedded","recording_mode":"async","detail":{…}}
 //! ```
 //!
 //! A crash can leave a torn last line, which is cut off at the next start: its event was never acknowledged.
 
-use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::time::{Duration, UNIX_EPOCH};
 
-use serde::{Deserialize, Serialize};
-use serde_json::value::{RawValue, to_raw_value};
+use weir_api::audit::Line;
 use weir_store::AuditEvent;
 
+use crate::convert::{event_of_line, line_of};
 use crate::error::OpenError;
 
 /// How much of the end is read back at the start: many times what one batch writes, and the store can lack no more
@@ -61,10 +60,7 @@ impl AuditLog {
             }
             tail.truncate(whole);
             // Where the tail begins in mid-line, that first line is older than what matters here.
-            let events = tail
-                .split(|byte| *byte == b'\n')
-                .filter_map(Line::parse)
-                .collect();
+            let events = tail.split(|byte| *byte == b'\n').filter_map(parse).collect();
             Ok((
                 AuditLog {
                     file,
@@ -76,11 +72,16 @@ impl AuditLog {
         open().map_err(OpenError::file(path, "open the audit log"))
     }
 
+    /// Whether all of it was read back.
+    pub(crate) fn is_short(&self) -> bool {
+        self.length <= TAIL_BYTES
+    }
+
     /// The events as lines.
     pub(crate) fn lines(events: &[AuditEvent]) -> Vec<u8> {
-        let mut lines = Vec::with_capacity(events.len() * 320);
+        let mut lines = Vec::with_capacity(events.len() * 512);
         for event in events {
-            serde_json::to_writer(&mut lines, &Line::of(event)).expect("a line always has a JSON form");
+            serde_json::to_writer(&mut lines, &line_of(event)).expect("a line always has a JSON form");
             lines.push(b'\n');
         }
         lines
@@ -103,68 +104,9 @@ impl AuditLog {
     }
 }
 
-#[derive(Serialize, Deserialize)]
-struct Line<'a> {
-    id: Cow<'a, str>,
-    time: String,
-    time_us: u64,
-    kind: Cow<'a, str>,
-    session: Cow<'a, str>,
-    user: Cow<'a, str>,
-    login: Cow<'a, str>,
-    node: Cow<'a, str>,
-    client_address: Cow<'a, str>,
-    detail: Cow<'a, RawValue>,
+fn parse(line: &[u8]) -> Option<AuditEvent> {
+    serde_json::from_slice::<Line<'_>>(line).ok().map(event_of_line)
 }
-
-impl Line<'_> {
-    fn of(event: &AuditEvent) -> Line<'_> {
-        let time = UNIX_EPOCH.checked_add(Duration::from_micros(event.time_us.min(LAST_TIME_US)));
-        Line {
-            id: Cow::Borrowed(&event.id),
-            time: time
-                .map(|time| humantime::format_rfc3339_micros(time).to_string())
-                .unwrap_or_default(),
-            time_us: event.time_us,
-            kind: Cow::Borrowed(&event.kind),
-            session: Cow::Borrowed(&event.session),
-            user: Cow::Borrowed(&event.user),
-            login: Cow::Borrowed(&event.login),
-            node: Cow::Borrowed(&event.node),
-            client_address: Cow::Borrowed(&event.client_address),
-            detail: detail(&event.detail),
-        }
-    }
-
-    fn parse(line: &[u8]) -> Option<AuditEvent> {
-        let line: Line<'_> = serde_json::from_slice(line).ok()?;
-        let detail = line.detail.get();
-        Some(AuditEvent {
-            id: line.id.into_owned(),
-            time_us: line.time_us,
-            kind: line.kind.into_owned(),
-            session: line.session.into_owned(),
-            user: line.user.into_owned(),
-            login: line.login.into_owned(),
-            node: line.node.into_owned(),
-            client_address: line.client_address.into_owned(),
-            detail: serde_json::from_str::<String>(detail).unwrap_or_else(|_| detail.to_owned()),
-        })
-    }
-}
-
-/// A detail as it stands in a line: as it came, unless it would break the line or is no JSON, and then as the text
-/// that it is.
-fn detail(text: &str) -> Cow<'_, RawValue> {
-    let text = if text.is_empty() { "{}" } else { text };
-    match serde_json::from_str::<&RawValue>(text) {
-        Ok(value) if !text.contains(['\n', '\r']) => Cow::Borrowed(value),
-        _ => Cow::Owned(to_raw_value(text).expect("a string always has a JSON form")),
-    }
-}
-
-/// 9999-12-31T23:59:59Z, the last second that RFC 3339 can write.
-const LAST_TIME_US: u64 = 253_402_300_799_000_000;
 
 #[cfg(test)]
 mod tests {

@@ -19,27 +19,26 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use serde_json::json;
 use ulid::Ulid;
 use weir_api::ControlError;
+use weir_api::audit::{CertCreate, CertRefused, CertType, Serial};
 use weir_api::dataplane::{
     HostCertificate, HostCertificateRequest, Node, UpstreamCertificate, UpstreamCertificateRequest,
 };
 use weir_ca::{IssueError, UPSTREAM_VALIDITY, UPSTREAM_VALIDITY_LIMIT};
 use weir_policy::{Deny, Grant, split_user_name};
 use weir_ssh::auth::{Proof, ProofCheck, SignedRequest, verify_proof};
-use weir_ssh::certificate::Network;
+use weir_ssh::certificate::{Certificate, Network};
 use weir_ssh::key::PublicKey;
 use weir_store::AuditEvent;
 
 use crate::authorities::{Authorities, UpstreamSession};
+use crate::control::EMBEDDED;
+use crate::convert;
 use crate::journal::Journal;
 use crate::proof_file::ProofFile;
 use crate::replay::{NotTaken, ProofDigest, ProofMemory, proof_digest};
 use crate::state::{Current, State};
-
-/// Kind of the audit event of each certificate toward a target. Read back at the start, see [`remember`].
-pub(crate) const UPSTREAM_EVENT: &str = "cert.upstream";
 
 /// Proofs that are remembered: 90 sessions a second for twelve hours, in some 130 MB when all are there.
 pub(crate) const PROOF_CAPACITY: usize = 4_000_000;
@@ -102,12 +101,14 @@ impl Issuer {
         if let Err(refusal) = &answer {
             tracing::warn!(session = request.session, %refusal, "certificate toward a target refused");
             self.journal.event(AuditEvent {
-                kind: "cert.refused".to_owned(),
                 session: request.session.clone(),
                 login: request.login.clone(),
                 client_address: request.client_address.clone(),
-                detail: json!({ "reason": refusal.to_string(), "node_id": request.node_id }).to_string(),
-                ..AuditEvent::default()
+                data_plane: EMBEDDED.to_owned(),
+                ..convert::event(&CertRefused {
+                    reason: refusal.to_string(),
+                    node_id: request.node_id.clone(),
+                })
             });
         }
         answer
@@ -173,14 +174,14 @@ impl Issuer {
             key_id: issued.key_id().to_owned(),
         };
         self.journal.event(AuditEvent {
-            kind: UPSTREAM_EVENT.to_owned(),
             session: request.session.clone(),
             user: user.to_owned(),
             login: proven.login.clone(),
             node: node.name.to_string(),
+            node_address: node.address.to_string(),
             client_address: request.client_address.clone(),
-            detail: upstream_detail(&answer, issued.valid_before(), &grant, digest, &proven),
-            ..AuditEvent::default()
+            data_plane: EMBEDDED.to_owned(),
+            ..convert::event(&upstream_detail(&issued, &grant, digest, &proven))
         });
         Ok(answer)
     }
@@ -243,16 +244,11 @@ impl Issuer {
             .host(&key, &names, HOST_VALIDITY, now)
             .map_err(|problem| not_issued("host CA", problem))?;
         self.journal.event(AuditEvent {
-            kind: "cert.host".to_owned(),
-            detail: json!({
-                "serial": issued.serial().to_string(),
-                "key": issued.key().fingerprint(),
-                "names": names,
-                "withheld": withheld,
-                "valid_before": issued.valid_before(),
+            data_plane: EMBEDDED.to_owned(),
+            ..convert::event(&CertCreate {
+                withheld,
+                ..created(CertType::Host, &issued)
             })
-            .to_string(),
-            ..AuditEvent::default()
         });
         Ok(HostCertificate {
             certificate: issued.blob().to_vec(),
@@ -261,7 +257,7 @@ impl Issuer {
     }
 }
 
-/// Fills a memory of proofs from the detail of an [`UPSTREAM_EVENT`].
+/// Fills a memory of proofs from the detail of a `cert.create`.
 pub(crate) fn remember(memory: &mut ProofMemory, detail: &str, now: u64) {
     #[derive(serde::Deserialize)]
     struct Detail {
@@ -378,25 +374,37 @@ fn upstream_validity(asked_seconds: u32, user_valid_before: u64, now: u64) -> Du
         .min(left.max(UPSTREAM_VALIDITY))
 }
 
-fn upstream_detail(
-    answer: &UpstreamCertificate,
-    valid_before: u64,
-    grant: &Grant,
-    proof: ProofDigest,
-    proven: &Proven,
-) -> String {
-    json!({
-        // As text: readers of JSON keep 53 bits of a number.
-        "serial": answer.serial.to_string(),
-        "key_id": answer.key_id,
-        "valid_before": valid_before,
-        "rule": grant.rule.to_string(),
-        "user_serial": proven.proof.certificate.certificate().serial().to_string(),
-        "user_key": proven.proof.certificate.certificate().key().fingerprint(),
-        "proof": format!("{:032x}", u128::from_be_bytes(proof)),
-        "proof_expires": proven.proof.certificate.certificate().valid_before(),
-    })
-    .to_string()
+fn upstream_detail(issued: &Certificate, grant: &Grant, proof: ProofDigest, proven: &Proven) -> CertCreate {
+    let of_user = proven.proof.certificate.certificate();
+    CertCreate {
+        rule: Some(grant.rule.to_string()),
+        user_serial: Some(Serial(of_user.serial())),
+        user_key: Some(of_user.key().fingerprint()),
+        proof: Some(format!("{:032x}", u128::from_be_bytes(proof))),
+        proof_expires: Some(of_user.valid_before()),
+        ..created(CertType::Upstream, issued)
+    }
+}
+
+/// What the audit log has of every certificate.
+pub(crate) fn created(kind: CertType, certificate: &Certificate) -> CertCreate {
+    CertCreate {
+        kind,
+        serial: Serial(certificate.serial()),
+        key_id: certificate.key_id().to_owned(),
+        principals: certificate.principals().to_vec(),
+        valid_after: certificate.valid_after(),
+        valid_before: certificate.valid_before(),
+        key: certificate.key().fingerprint(),
+        rule: None,
+        user_serial: None,
+        user_key: None,
+        proof: None,
+        proof_expires: None,
+        withheld: Vec::new(),
+        problem: None,
+        administrator: None,
+    }
 }
 
 /// The terms were refused, or the authority cannot sign at the moment.

@@ -1,33 +1,38 @@
 //! Audit events and session records on their way to disk.
 //!
 //! ```text
-//!  report ─▶ room ─▶ queue ─▶ writer: gather ─▶ audit.jsonl, fsync ─▶ store, one transaction
+//!  report ─▶ room ─▶ queue ─▶ writer: gather, known? ─▶ audit.jsonl, fsync ─▶ store, one transaction ─▶ exports
 //! ```
 //!
 //! The writer gathers for [`LINGER`], so that many sessions share one `fsync` and one transaction; a flush cuts that
 //! short. What the disk does not take is tried again until it does, while the queue fills; what no longer fits
 //! is counted, and the gap becomes an event itself ([`room`]). What the store refuses for its content is replaced by an
-//! event that says so ([`refusals`]). A killed process loses at most what it was told during the last [`LINGER`].
+//! event that says so ([`refusals`]). A killed process loses at most what it was told during the last [`LINGER`], and what the disk
+//! took until then. An event that comes again is found by its id, and is in neither twice ([`recent`]).
 
 mod bounds;
+mod recent;
 mod refusals;
 mod room;
 mod strangers;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use ulid::Ulid;
+use weir_api::audit::{Kind, SessionRejected, SessionStart};
 use weir_store::{AuditEvent, Session, Store};
 
 use crate::audit_log::AuditLog;
 use crate::clock::now_us;
+use crate::convert;
 
+use recent::{RecentIds, Seen, now_ms};
 use room::{Room, Share, event_bytes, row_bytes};
 use strangers::Strangers;
 
@@ -40,9 +45,6 @@ const LINGER: Duration = Duration::from_millis(200);
 /// times as much of the log back, and where every byte needs escaping a batch is six times as long.
 const BATCH_BYTES: usize = 1024 * 1024;
 
-/// Ids of the newest events, against those that are delivered again after a lost answer.
-const REMEMBERED_IDS: usize = 16_384;
-
 /// How long a disk that refuses a batch is left alone.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -51,6 +53,7 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) struct Journal {
     queue: mpsc::UnboundedSender<Entry>,
     inbox: Arc<Inbox>,
+    written: watch::Receiver<()>,
 }
 
 /// What the two ends share besides the queue.
@@ -92,22 +95,36 @@ enum Urgency {
 
 impl Journal {
     /// Starts the writer on the current tokio runtime. It ends when the last clone is gone, after all has been written.
-    pub(crate) fn start(log: AuditLog, known_ids: Vec<String>, store: Arc<dyn Store>) -> Journal {
+    /// `known_ids` are those at the end of the log; every event gets the name of the cluster.
+    pub(crate) fn start(
+        log: AuditLog,
+        known_ids: Vec<String>,
+        store: Arc<dyn Store>,
+        cluster: String,
+    ) -> Journal {
         let (queue, entries) = mpsc::unbounded_channel();
+        let (tell, written) = watch::channel(());
         let inbox = Arc::<Inbox>::default();
-        let mut recent = RecentIds::default();
-        for id in known_ids {
-            recent.is_new(&id);
-        }
         let writer = Writer {
             entries,
             inbox: Arc::clone(&inbox),
+            recent: RecentIds::of_log(known_ids, log.is_short()),
             log: Some(log),
             store,
-            recent,
+            cluster,
+            tell,
         };
         tokio::spawn(writer.run());
-        Journal { queue, inbox }
+        Journal {
+            queue,
+            inbox,
+            written,
+        }
+    }
+
+    /// Changes whenever events have been stored; closed when the last have been.
+    pub(crate) fn written(&self) -> watch::Receiver<()> {
+        self.written.clone()
     }
 
     /// Hands in events and records, in order. What finds no room is counted.
@@ -209,6 +226,8 @@ struct Writer {
     log: Option<AuditLog>,
     store: Arc<dyn Store>,
     recent: RecentIds,
+    cluster: String,
+    tell: watch::Sender<()>,
 }
 
 #[derive(Default)]
@@ -216,6 +235,8 @@ struct Batch {
     events: Vec<AuditEvent>,
     sessions: Vec<Session>,
     bytes: usize,
+    /// Ids of events that may have come before.
+    doubtful: Vec<String>,
     reached: Vec<oneshot::Sender<()>>,
     is_last: bool,
 }
@@ -234,6 +255,7 @@ impl Writer {
                 () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
             }
             let is_over = batch.is_last && self.entries.is_closed();
+            self.drop_repeated(&mut batch).await;
             self.add_counted(&mut batch);
             self.name_subjects(&mut batch).await;
             self.write(&batch).await;
@@ -263,9 +285,14 @@ impl Writer {
     /// Moves an entry into the batch; true if somebody waits for it.
     fn take(&mut self, entry: Entry, batch: &mut Batch) -> bool {
         match entry {
-            Entry::Event(event, share) => {
+            Entry::Event(mut event, share) => {
                 self.inbox.gate().room.release_event(&event, share);
-                if self.recent.is_new(&event.id) {
+                let seen = self.recent.see(&event.id, now_ms());
+                if seen == Seen::Perhaps {
+                    batch.doubtful.push(event.id.clone());
+                }
+                if seen != Seen::Yes {
+                    event.cluster.clone_from(&self.cluster);
                     batch.bytes += event_bytes(&event);
                     batch.events.push(event);
                 }
@@ -283,6 +310,24 @@ impl Writer {
                 urgency != Urgency::Whenever
             }
         }
+    }
+
+    /// Drops what the store has already, so that the log does not get it twice either.
+    async fn drop_repeated(&self, batch: &mut Batch) {
+        if batch.doubtful.is_empty() {
+            return;
+        }
+        let ids: Vec<_> = batch.doubtful.iter().map(String::as_str).collect();
+        let known: HashSet<String> = loop {
+            match self.store.known_events(&ids).await {
+                Ok(known) => break known.into_iter().collect(),
+                Err(error) => {
+                    tracing::error!(%error, "audit events cannot be looked up, trying again");
+                    tokio::time::sleep(RETRY_INTERVAL).await;
+                }
+            }
+        };
+        batch.events.retain(|event| !known.contains(&event.id));
     }
 
     /// Adds what was not written one by one: what was dropped, and what strangers did too often.
@@ -307,15 +352,19 @@ impl Writer {
             .extend(gaps.into_iter().chain(attempts).map(|event| AuditEvent {
                 id: Ulid::generate().to_string(),
                 time_us: now_us(),
+                cluster: self.cluster.clone(),
                 ..event
             }));
     }
 
     /// Fills in who and where in events of a session whose reporter does not know: a recorder that finds what another process
-    /// left, since that is sealed. The index knows.
+    /// left, since that is sealed, and whoever reads or keeps recordings. The index and the session's start know.
     async fn name_subjects(&self, batch: &mut Batch) {
         let is_nameless = |event: &&mut AuditEvent| {
-            event.user.is_empty() && event.kind.starts_with("session.") && !event.session.is_empty()
+            let of_session = event.kind.starts_with("session.") && event.kind != SessionRejected::KIND;
+            (of_session || event.kind.starts_with("recording."))
+                && event.node_address.is_empty()
+                && !event.session.is_empty()
         };
         let nameless: HashSet<String> = batch
             .events
@@ -327,24 +376,37 @@ impl Writer {
             return;
         }
         let ids: Vec<_> = nameless.iter().map(String::as_str).collect();
-        let known = self.store.sessions_with_ids(&ids).await.unwrap_or_else(|error| {
+        let known = self.store.subjects(&ids).await.unwrap_or_else(|error| {
             tracing::error!(%error, "session index cannot be read: events are written without their users");
             Vec::new()
         });
         // A session may be as young as the batch.
-        let rows: HashMap<_, _> = batch
-            .sessions
+        let rows = batch.sessions.iter().map(convert::subject_of);
+        let starts = batch
+            .events
             .iter()
-            .chain(&known)
-            .filter(|row| !row.user.is_empty())
-            .map(|row| (row.id.as_str(), row))
+            .filter(|event| event.kind == SessionStart::KIND);
+        // Of one session the last counts, and that knows the most.
+        let subjects: HashMap<_, _> = rows
+            .chain(known)
+            .chain(starts.cloned())
+            .filter(|subject| !subject.user.is_empty())
+            .map(|subject| (subject.session.clone(), subject))
             .collect();
         for event in batch.events.iter_mut().filter(is_nameless) {
-            if let Some(row) = rows.get(event.session.as_str()) {
-                event.user.clone_from(&row.user);
-                event.login.clone_from(&row.login);
-                event.node.clone_from(&row.node);
-                event.client_address.clone_from(&row.client_address);
+            if let Some(subject) = subjects.get(&event.session) {
+                for (text, known) in [
+                    (&mut event.user, &subject.user),
+                    (&mut event.login, &subject.login),
+                    (&mut event.node, &subject.node),
+                    (&mut event.node_address, &subject.node_address),
+                    (&mut event.client_address, &subject.client_address),
+                    (&mut event.recording_mode, &subject.recording_mode),
+                ] {
+                    if text.is_empty() {
+                        text.clone_from(known);
+                    }
+                }
             }
         }
     }
@@ -357,7 +419,11 @@ impl Writer {
         self.append(&batch.events).await;
         loop {
             match store_all(&*self.store, &batch.events, &batch.sessions).await {
-                Ok(refused) => return self.append(&refused).await,
+                Ok(refused) => {
+                    self.append(&refused).await;
+                    self.tell.send_replace(());
+                    return;
+                }
                 Err(error) => {
                     tracing::error!(%error, "audit events cannot be stored, trying again");
                     tokio::time::sleep(RETRY_INTERVAL).await;
@@ -385,28 +451,5 @@ impl Writer {
                 }
             }
         }
-    }
-}
-
-/// The newest ids, oldest first out.
-#[derive(Default)]
-struct RecentIds {
-    known: HashSet<Box<str>>,
-    order: VecDeque<Box<str>>,
-}
-
-impl RecentIds {
-    fn is_new(&mut self, id: &str) -> bool {
-        if self.known.contains(id) {
-            return false;
-        }
-        if self.order.len() == REMEMBERED_IDS
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.known.remove(&oldest);
-        }
-        self.known.insert(id.into());
-        self.order.push_back(id.into());
-        true
     }
 }

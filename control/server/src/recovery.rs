@@ -1,13 +1,11 @@
 use std::mem;
 use std::sync::PoisonError;
 
-use serde_json::json;
+use weir_api::audit::{Kind, SessionEnd};
 use weir_store::{AuditEvent, EventFilter, Session, StoreError};
 
-use crate::control::Shared;
-
-/// Kind of the event that ends a session.
-const SESSION_END: &str = "session.end";
+use crate::control::{EMBEDDED, Shared};
+use crate::convert;
 
 /// Gives each session that a former run left live its `session.end`, unless the recorder's recovery has done so.
 ///
@@ -30,7 +28,7 @@ pub(crate) async fn close_abandoned(shared: &Shared) {
 async fn has_ended(shared: &Shared, session: &Session) -> Result<bool, StoreError> {
     let filter = EventFilter {
         session: session.id.clone(),
-        kind: SESSION_END.to_owned(),
+        kind: SessionEnd::KIND.to_owned(),
         limit: 1,
         ..EventFilter::default()
     };
@@ -42,13 +40,20 @@ fn end_of(session: Session) -> AuditEvent {
         // The id that the data plane gives this event: should both come to write it, it is still one.
         id: format!("{}-end", session.id),
         time_us: session.end_us,
-        kind: SESSION_END.to_owned(),
         session: session.id,
-        user: session.user,
         login: session.login,
         node: session.node,
         client_address: session.client_address,
-        detail: json!({ "status": "interrupted", "reason": "weir was stopped or killed during the session" })
-            .to_string(),
+        data_plane: EMBEDDED.to_owned(),
+        user: session.user.clone(),
+        ..convert::event(&SessionEnd {
+            reason: "weir was stopped or killed during the session".to_owned(),
+            status: Some("interrupted".to_owned()),
+            interactive: None,
+            participants: vec![session.user.clone()],
+            start_us: session.start_us,
+            stop_us: session.end_us,
+            forwards: Vec::new(),
+        })
     }
 }

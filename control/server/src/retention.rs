@@ -19,12 +19,13 @@ use std::time::Duration;
 
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
-use serde_json::json;
 use tokio::sync::{Mutex, watch};
+use weir_api::audit::RecordingDelete;
 use weir_objects::Objects;
 use weir_store::{AuditEvent, Held, Session, StoreError};
 
 use crate::control::Shared;
+use crate::convert::event_about;
 
 /// Between sweeps.
 const INTERVAL: Duration = Duration::from_secs(3600);
@@ -249,18 +250,14 @@ impl Sweep<'_> {
             // Told again after a crash, it is still one.
             id: format!("{}-delete", session.id),
             time_us: self.now_us,
-            kind: "recording.delete".to_owned(),
-            session: session.id.clone(),
-            user: session.user.clone(),
-            login: session.login.clone(),
-            node: session.node.clone(),
-            detail: json!({
-                "object": session.object,
-                "start_us": session.start_us,
-                "retention_seconds": keep.as_secs(),
-            })
-            .to_string(),
-            ..AuditEvent::default()
+            ..event_about(
+                session,
+                &RecordingDelete {
+                    object: session.object.clone(),
+                    start_us: session.start_us,
+                    retention_seconds: keep.as_secs(),
+                },
+            )
         }
     }
 

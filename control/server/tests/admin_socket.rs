@@ -1058,7 +1058,10 @@ async fn a_recording_is_streamed_behind_its_key() {
 
 async fn read(admin: &mut Admin, id: &str) -> Result<(Box<RecordingHeader>, Vec<u8>), tonic::Status> {
     let mut stream = admin
-        .read_recording(ReadRecordingRequest { id: id.to_owned() })
+        .read_recording(ReadRecordingRequest {
+            id: id.to_owned(),
+            action: "export".to_owned(),
+        })
         .await?
         .into_inner();
     let Some(Part::Header(header)) = stream.message().await?.unwrap().part else {

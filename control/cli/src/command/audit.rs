@@ -1,40 +1,33 @@
-//! `weir audit ls`: who did what, and who was refused.
+//! `weir audit`: who did what, and who was refused.
 
 use std::io::Write;
 use std::path::Path;
 
-use serde::Serialize;
 use weir_api::admin::ListAuditEventsRequest;
+use weir_api::audit::{Line, SCHEMA};
 use weir_api::dataplane::AuditEvent;
 
 use crate::arguments::Audit;
 use crate::client::{connect, converse};
 use crate::failure::refusal;
-use crate::output::{Array, Table, date, rfc3339, stdout};
-
-/// One row of `weir audit ls --json`.
-#[derive(Serialize)]
-struct Event<'a> {
-    id: &'a str,
-    time: String,
-    kind: &'a str,
-    session: &'a str,
-    user: &'a str,
-    login: &'a str,
-    node: &'a str,
-    client_address: &'a str,
-    detail: serde_json::Value,
-}
+use crate::output::{Array, Table, date, stdout};
 
 pub(crate) fn run(data: &Path, command: Audit) -> anyhow::Result<()> {
-    let Audit::Ls {
-        json,
-        user,
-        node,
-        session,
-        kind,
-        limit,
-    } = command;
+    let (json, user, node, session, kind, limit) = match command {
+        Audit::Schema => {
+            let mut out = stdout();
+            out.write_all(SCHEMA.as_bytes())?;
+            return Ok(out.flush()?);
+        }
+        Audit::Ls {
+            json,
+            user,
+            node,
+            session,
+            kind,
+            limit,
+        } => (json, user, node, session, kind, limit),
+    };
     converse(async {
         let mut admin = connect(data).await?;
         let mut request = ListAuditEventsRequest {
@@ -61,7 +54,7 @@ pub(crate) fn run(data: &Path, command: Audit) -> anyhow::Result<()> {
             left -= reply.events.len();
             if json {
                 for event in &reply.events {
-                    array.push(&mut out, &Event::from(event))?;
+                    array.push(&mut out, &Line::from(event))?;
                 }
             } else {
                 let rows: Vec<_> = reply.events.into_iter().map(row).collect();
@@ -77,24 +70,6 @@ pub(crate) fn run(data: &Path, command: Audit) -> anyhow::Result<()> {
         }
         Ok(out.flush()?)
     })
-}
-
-impl<'a> From<&'a AuditEvent> for Event<'a> {
-    fn from(event: &'a AuditEvent) -> Self {
-        Event {
-            id: &event.id,
-            time: rfc3339(event.time_us),
-            kind: &event.kind,
-            session: &event.session,
-            user: &event.user,
-            login: &event.login,
-            node: &event.node,
-            client_address: &event.client_address,
-            // Shown as text where it is not what the schema promises: an audit event is never dropped for its form.
-            detail: serde_json::from_str(&event.detail_json)
-                .unwrap_or_else(|_| serde_json::Value::String(event.detail_json.clone())),
-        }
-    }
 }
 
 fn row(event: AuditEvent) -> [String; 8] {

@@ -14,11 +14,11 @@ use crate::client::converse;
 use crate::output::{size, stdout};
 use crate::player::{self, Reel};
 use crate::progress::Meter;
-use crate::recording::Recording;
+use crate::recording::{Recording, RecordingAction};
 
 pub(crate) fn run(data: &Path, play: Play) -> anyhow::Result<()> {
     let watched = io::stdout().is_terminal();
-    let (header, recording) = match Recording::open(data, play.id.clone()) {
+    let (header, recording) = match Recording::open(data, play.id.clone(), RecordingAction::Play) {
         Ok(opened) => opened,
         // One that is not there yet may be watched while it is made.
         Err(refused) => match Recording::watch(data, play.id.clone()) {

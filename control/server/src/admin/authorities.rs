@@ -1,10 +1,10 @@
 use std::time::Duration;
 
-use serde_json::json;
 use tonic::Status;
 use weir_api::admin::{
     CaType, ExportCaReply, ExportCaRequest, SignHostReply, SignHostRequest, SignUserReply, SignUserRequest,
 };
+use weir_api::audit::{CertCreate, CertType};
 use weir_ca::IssueError;
 use weir_ssh::key::SigningKey;
 use weir_store::AuditEvent;
@@ -13,8 +13,9 @@ use zeroize::Zeroizing;
 use super::{Caller, wording};
 use crate::clock::now_seconds;
 use crate::control::Shared;
+use crate::convert;
 use crate::directory::Purpose;
-use crate::issuance::is_host_name;
+use crate::issuance::{created, is_host_name};
 
 /// Ten years: a host certificate that lapses takes the host out of reach, and one made by hand is renewed by nobody.
 const DEFAULT_HOST_TTL_SECONDS: u64 = 10 * 365 * 24 * 3600;
@@ -87,19 +88,10 @@ pub(super) fn sign_host(
         .authorities
         .host(&key, &request.hosts, Duration::from_secs(ttl), now_seconds())
         .map_err(|problem| not_issued("host CA", &problem))?;
-    caller.did(
-        shared,
-        AuditEvent {
-            kind: "cert.host".to_owned(),
-            ..AuditEvent::default()
-        },
-        json!({
-            "serial": certificate.serial().to_string(),
-            "key": certificate.key().fingerprint(),
-            "names": request.hosts,
-            "valid_before": certificate.valid_before(),
-        }),
-    );
+    shared.journal.event(convert::event(&CertCreate {
+        administrator: Some(caller.as_administrator()),
+        ..created(CertType::Host, &certificate)
+    }));
     Ok(SignHostReply {
         // Moved, not copied; the message wipes it.
         private_key: std::mem::take(&mut *private_key),
@@ -147,20 +139,13 @@ pub(super) async fn sign_user(
             now_seconds(),
         )
         .map_err(|problem| not_issued("user CA", &problem))?;
-    caller.did(
-        shared,
-        AuditEvent {
-            kind: "cert.user".to_owned(),
-            user: request.name.clone(),
-            ..AuditEvent::default()
-        },
-        json!({
-            "serial": certificate.serial().to_string(),
-            "key": certificate.key().fingerprint(),
-            "principals": certificate.principals(),
-            "valid_before": certificate.valid_before(),
-        }),
-    );
+    shared.journal.event(AuditEvent {
+        user: request.name.clone(),
+        ..convert::event(&CertCreate {
+            administrator: Some(caller.as_administrator()),
+            ..created(CertType::User, &certificate)
+        })
+    });
     Ok(SignUserReply {
         certificate: certificate.to_openssh(wording::comment(&request.public_key)),
         serial: certificate.serial(),

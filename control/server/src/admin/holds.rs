@@ -1,14 +1,14 @@
 //! Legal holds: a recording that is held is not deleted when its time is over.
 
-use serde_json::json;
 use tonic::Status;
 use weir_api::admin::{HoldRecordingRequest, ReleaseRecordingRequest};
+use weir_api::audit::{RecordingHold, RecordingRelease};
 use weir_api::dataplane::SessionRecord;
-use weir_store::{AuditEvent, Held, Session};
+use weir_store::{Held, Session};
 
 use super::{Caller, wording};
 use crate::control::Shared;
-use crate::convert::{add_fate, session_message};
+use crate::convert::{add_fate, event_about, session_message};
 use crate::retention;
 
 /// Characters of a reason.
@@ -47,7 +47,11 @@ pub(super) async fn hold(
         }
         Held::Unknown => return Err(unknown(&session.id)),
     }
-    did(shared, caller, &session, "recording.hold", reason);
+    let detail = RecordingHold {
+        reason: reason.to_owned(),
+        administrator: caller.as_administrator(),
+    };
+    shared.journal.event(event_about(&session, &detail));
     let mut message = describe(shared, session).await?;
     if held == Held::AtTheLastMoment {
         message.hold_doubt =
@@ -74,7 +78,11 @@ pub(super) async fn release(
             session.id
         )));
     };
-    did(shared, caller, &session, "recording.release", &reason);
+    let detail = RecordingRelease {
+        reason,
+        administrator: caller.as_administrator(),
+    };
+    shared.journal.event(event_about(&session, &detail));
     describe(shared, session).await
 }
 
@@ -94,18 +102,6 @@ fn unknown(id: &str) -> Status {
     Status::not_found(format!(
         "session {id:?} does not exist: weir sessions ls shows all"
     ))
-}
-
-fn did(shared: &Shared, caller: Caller, session: &Session, kind: &str, reason: &str) {
-    let event = AuditEvent {
-        kind: kind.to_owned(),
-        session: session.id.clone(),
-        user: session.user.clone(),
-        login: session.login.clone(),
-        node: session.node.clone(),
-        ..AuditEvent::default()
-    };
-    caller.did(shared, event, json!({ "reason": reason }));
 }
 
 async fn describe(shared: &Shared, session: Session) -> Result<SessionRecord, Status> {

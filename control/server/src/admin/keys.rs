@@ -5,19 +5,20 @@ use std::sync::Arc;
 
 use futures_util::stream::{self, BoxStream, StreamExt};
 use object_store::path::Path;
-use serde_json::json;
 use tokio::sync::mpsc;
 use tonic::Status;
 use weir_api::admin::{
     GetEnvelopeReply, GetEnvelopeRequest, IdentityEntry, ListIdentitiesReply, RetireIdentityReply,
     RetireIdentityRequest, RewrapOutcome, RewrapRecordingReply, RewrapRecordingRequest,
 };
+use weir_api::audit::{IdentityAdd, IdentityRetire, RecordingRewrap};
 use weir_record::{Draft, Envelope, Identities, KeyError, Recipients, Signer};
-use weir_store::{AuditEvent, Kind, Session, SessionFilter, SessionStatus};
+use weir_store::{Kind, Session, SessionFilter, SessionStatus};
 
 use super::{Caller, records, wording};
 use crate::clock::now_us;
 use crate::control::Shared;
+use crate::convert;
 use crate::directory::{Directory, Settings, put_settings, remove};
 use crate::recordings::{NOT_OURS, OwnIdentity};
 use crate::rewrap::Rewrite;
@@ -113,10 +114,11 @@ impl Job {
         } else {
             (Draft::parse(&self.draft, &old).map_err(refused)?, None)
         };
-        let detail = json!({
-            "recipients": names.len(),
-            "unwrapped_by": if key.is_some() { "weir" } else { "administrator" },
-        });
+        let detail = RecordingRewrap {
+            recipients: names.len() as u64,
+            unwrapped_by: if key.is_some() { "weir" } else { "administrator" }.to_owned(),
+            administrator: self.caller.as_administrator(),
+        };
         let signer = Signer::new(shared.embedded_key.clone()).expect("the embedded key is an ed25519 key");
         let rewrite = Rewrite {
             objects: Arc::clone(shared.recordings.objects().durable()),
@@ -129,18 +131,7 @@ impl Job {
             progress,
         };
         rewrite.run().await.map_err(refused)?;
-        self.caller.did(
-            shared,
-            AuditEvent {
-                kind: "recording.rewrap".to_owned(),
-                session: self.session.id,
-                user: self.session.user,
-                login: self.session.login,
-                node: self.session.node,
-                ..AuditEvent::default()
-            },
-            detail,
-        );
+        shared.journal.event(convert::event_about(&self.session, &detail));
         Ok(RewrapRecordingReply {
             done_bytes: total_bytes,
             total_bytes,
@@ -226,14 +217,10 @@ pub(super) async fn add_identity(shared: &Shared, caller: Caller) -> Result<Iden
     };
     shared.state.change(plan).await?;
     reload(shared).await?;
-    caller.did(
-        shared,
-        AuditEvent {
-            kind: "recording.identity.add".to_owned(),
-            ..AuditEvent::default()
-        },
-        json!({ "public_key": public_key }),
-    );
+    shared.journal.event(convert::event(&IdentityAdd {
+        public_key: public_key.clone(),
+        administrator: caller.as_administrator(),
+    }));
     Ok(IdentityEntry { public_key, current })
 }
 
@@ -268,14 +255,10 @@ pub(super) async fn retire_identity(
         .change(move |_| Ok::<_, Status>(vec![change]))
         .await?;
     reload(shared).await?;
-    caller.did(
-        shared,
-        AuditEvent {
-            kind: "recording.identity.retire".to_owned(),
-            ..AuditEvent::default()
-        },
-        json!({ "public_key": request.public_key }),
-    );
+    shared.journal.event(convert::event(&IdentityRetire {
+        public_key: request.public_key.clone(),
+        administrator: caller.as_administrator(),
+    }));
     Ok(RetireIdentityReply {})
 }
 

@@ -1,15 +1,16 @@
-use serde_json::{Value, json};
 use tonic::Status;
 use ulid::Ulid;
 use weir_api::admin::{
     AddNodeRequest, ListNodesReply, NodeEntry, RemoveNodeReply, RemoveNodeRequest, TuneNodeRequest,
 };
+use weir_api::audit::{self, NodeJoin, NodeRemove, NodeTune, Pacing};
 use weir_api::dataplane::{Node, PacingHint};
 use weir_ssh::key::PublicKey;
 use weir_store::{AuditEvent, Expect, Kind};
 
 use super::{Caller, pacing, wording};
 use crate::control::Shared;
+use crate::convert;
 use crate::directory::{Directory, Entry, put_node, remove as remove_resource};
 
 pub(super) async fn add(
@@ -37,21 +38,15 @@ pub(super) async fn add(
     };
     let change = put_node(&node, &pinned, Expect::Absent);
     let revision = shared.state.change(|_| Ok::<_, Status>(vec![change])).await?;
-    caller.did(
-        shared,
-        AuditEvent {
-            kind: "node.add".to_owned(),
-            node: node.name.clone(),
-            ..AuditEvent::default()
-        },
-        json!({
-            "id": node.id,
-            "address": node.address,
-            "labels": node.labels,
-            "pinned": pinned.len(),
-            "pacing": detail(node.pacing.as_ref()),
-        }),
-    );
+    let detail = NodeJoin {
+        id: node.id.clone(),
+        address: node.address.clone(),
+        labels: node.labels.clone(),
+        pinned: pinned.len() as u64,
+        pacing: node.pacing.as_ref().map(known),
+        administrator: caller.as_administrator(),
+    };
+    shared.journal.event(of_node(&node, &detail));
     Ok(NodeEntry {
         node: Some(node),
         revision,
@@ -94,15 +89,11 @@ pub(super) async fn tune(
         Ok(vec![put_node(&tuned, &pinned, Expect::Revision(entry.revision))])
     };
     let revision = shared.state.change(plan).await?;
-    caller.did(
-        shared,
-        AuditEvent {
-            kind: "node.tune".to_owned(),
-            node: tuned.name.clone(),
-            ..AuditEvent::default()
-        },
-        json!({ "pacing": detail(tuned.pacing.as_ref()) }),
-    );
+    let detail = NodeTune {
+        pacing: tuned.pacing.as_ref().map(known),
+        administrator: caller.as_administrator(),
+    };
+    shared.journal.event(of_node(&tuned, &detail));
     Ok(NodeEntry {
         node: Some(tuned),
         revision,
@@ -114,24 +105,19 @@ pub(super) async fn remove(
     caller: Caller,
     request: &RemoveNodeRequest,
 ) -> Result<RemoveNodeReply, Status> {
-    let mut removed = String::new();
+    let mut removed = Node::default();
     let plan = |directory: &Directory| match directory.node(&request.name) {
         Some(Entry { value: node, .. }) => {
-            removed.clone_from(&node.name);
+            removed.clone_from(node);
             Ok(vec![remove_resource(Kind::Node, &node.name.to_ascii_lowercase())])
         }
         None => Err(unknown(&request.name)),
     };
     shared.state.change(plan).await?;
-    caller.did(
-        shared,
-        AuditEvent {
-            kind: "node.remove".to_owned(),
-            node: removed,
-            ..AuditEvent::default()
-        },
-        json!({}),
-    );
+    let detail = NodeRemove {
+        administrator: caller.as_administrator(),
+    };
+    shared.journal.event(of_node(&removed, &detail));
     Ok(RemoveNodeReply {})
 }
 
@@ -141,14 +127,20 @@ fn unknown(name: &str) -> Status {
     ))
 }
 
+fn of_node<K: audit::Kind>(node: &Node, detail: &K) -> AuditEvent {
+    AuditEvent {
+        node: node.name.clone(),
+        node_address: node.address.clone(),
+        ..convert::event(detail)
+    }
+}
+
 /// A hint in an audit event.
-fn detail(hint: Option<&PacingHint>) -> Value {
-    hint.map_or(Value::Null, |hint| {
-        json!({
-            "max_startups": hint.max_startups,
-            "per_source_max_startups": hint.per_source_max_startups,
-            "max_handshakes": hint.max_handshakes,
-            "no_penalties": hint.no_penalties,
-        })
-    })
+fn known(hint: &PacingHint) -> Pacing {
+    Pacing {
+        max_startups: hint.max_startups.clone(),
+        per_source_max_startups: hint.per_source_max_startups,
+        max_handshakes: hint.max_handshakes,
+        no_penalties: hint.no_penalties,
+    }
 }

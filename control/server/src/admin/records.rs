@@ -1,18 +1,18 @@
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
-use serde_json::json;
 use tonic::Status;
 use weir_api::admin::read_recording_reply::Part;
 use weir_api::admin::{
     ListAuditEventsReply, ListAuditEventsRequest, ListSessionsReply, ListSessionsRequest, ReadRecordingReply,
     ReadRecordingRequest, RecordingHeader,
 };
+use weir_api::audit::RecordingAccess;
 use weir_objects::Objects;
-use weir_store::{AuditEvent, EventFilter, Session, SessionFilter};
+use weir_store::{EventFilter, Session, SessionFilter};
 
 use super::{Caller, wording};
 use crate::control::Shared;
-use crate::convert::{add_fate, event_message, session_message, status_of};
+use crate::convert::{add_fate, event_about, event_message, session_message, status_of};
 
 const DEFAULT_PAGE_SIZE: u32 = 100;
 const MAX_PAGE_SIZE: u32 = 1000;
@@ -136,18 +136,11 @@ pub(super) async fn read_recording(
         .await
         .map_err(|error| not_to_be_had(shared.recordings.objects(), &session.object, &error))?;
     // Reading what others did is itself something that others want to know.
-    caller.did(
-        shared,
-        AuditEvent {
-            kind: "recording.access".to_owned(),
-            session: session.id.clone(),
-            user: session.user.clone(),
-            login: session.login.clone(),
-            node: session.node.clone(),
-            ..AuditEvent::default()
-        },
-        json!({}),
-    );
+    let detail = RecordingAccess {
+        action: request.action.clone(),
+        administrator: caller.as_administrator(),
+    };
+    shared.journal.event(event_about(&session, &detail));
     let data_plane_keys = signing_keys(shared).await;
     let (session_key, session_key_error) = match opened.session_key {
         Ok(key) => (key.to_vec(), String::new()),

@@ -1,13 +1,14 @@
-use serde_json::json;
 use tonic::Status;
 use weir_api::admin::{
     GetRoleRequest, ListRolesReply, PutRoleRequest, RemoveRoleReply, RemoveRoleRequest, RoleEntry,
 };
+use weir_api::audit::{RolePut, RoleRemove};
 use weir_policy::Role;
-use weir_store::{AuditEvent, Expect, Kind};
+use weir_store::{Expect, Kind};
 
 use super::Caller;
 use crate::control::Shared;
+use crate::convert;
 use crate::directory::{Directory, put_role, remove as remove_resource};
 
 /// Bytes of a role's document: each data plane holds every role.
@@ -58,14 +59,12 @@ pub(super) async fn put(
     };
     let change = put_role(role.name(), &request.document, expect);
     let revision = shared.state.change(|_| Ok::<_, Status>(vec![change])).await?;
-    caller.did(
-        shared,
-        AuditEvent {
-            kind: "role.put".to_owned(),
-            ..AuditEvent::default()
-        },
-        json!({ "role": role.name(), "revision": revision, "document": request.document }),
-    );
+    shared.journal.event(convert::event(&RolePut {
+        role: role.name().to_owned(),
+        revision,
+        document: request.document.clone(),
+        administrator: caller.as_administrator(),
+    }));
     Ok(RoleEntry {
         name: role.name().to_owned(),
         document: request.document,
@@ -94,13 +93,9 @@ pub(super) async fn remove(
         }
     };
     shared.state.change(plan).await?;
-    caller.did(
-        shared,
-        AuditEvent {
-            kind: "role.remove".to_owned(),
-            ..AuditEvent::default()
-        },
-        json!({ "role": request.name }),
-    );
+    shared.journal.event(convert::event(&RoleRemove {
+        role: request.name.clone(),
+        administrator: caller.as_administrator(),
+    }));
     Ok(RemoveRoleReply {})
 }

@@ -1,16 +1,19 @@
 use std::sync::PoisonError;
 
 use tonic::Status;
-use weir_api::admin::StatusReply;
+use weir_api::admin::{Export, StatusReply};
 
 use super::wording::store_status;
 use crate::clock::now_us;
 use crate::control::Shared;
+use crate::export::Standing;
 
 pub(super) async fn report(shared: &Shared) -> Result<StatusReply, Status> {
     // Sessions that have just been reported are to be counted.
     shared.journal.flush().await;
     let live_sessions = shared.state.store().live_sessions().await.map_err(store_status)?;
+    let newest = shared.state.store().newest_event().await.map_err(store_status)?;
+    let exports = shared.exports.standing(newest).into_iter().map(export).collect();
     let mut data_planes = shared
         .data_planes
         .lock()
@@ -39,5 +42,14 @@ pub(super) async fn report(shared: &Shared) -> Result<StatusReply, Status> {
         nodes: directory.nodes.len() as u64,
         roles: directory.roles.len() as u64,
         store,
+        exports,
     })
+}
+
+fn export(standing: Standing) -> Export {
+    Export {
+        place: standing.place,
+        behind: standing.behind,
+        problem: standing.problem,
+    }
 }

@@ -1,11 +1,12 @@
-use serde_json::json;
 use tonic::Status;
 use weir_api::admin::{AddUserRequest, ListUsersReply, RemoveUserReply, RemoveUserRequest, UserEntry};
+use weir_api::audit::{UserAdd, UserRemove};
 use weir_api::dataplane::User;
 use weir_store::{AuditEvent, Expect, Kind};
 
 use super::{Caller, wording};
 use crate::control::Shared;
+use crate::convert;
 use crate::directory::{Directory, put_user, remove as remove_resource};
 
 /// What a user gets when no role is named.
@@ -50,15 +51,15 @@ pub(super) async fn add(
         None => Ok(vec![change]),
     };
     let revision = shared.state.change(plan).await?;
-    caller.did(
-        shared,
-        AuditEvent {
-            kind: "user.add".to_owned(),
-            user: user.name.clone(),
-            ..AuditEvent::default()
-        },
-        json!({ "logins": user.logins, "roles": user.roles }),
-    );
+    let detail = UserAdd {
+        logins: user.logins.clone(),
+        roles: user.roles.clone(),
+        administrator: caller.as_administrator(),
+    };
+    shared.journal.event(AuditEvent {
+        user: user.name.clone(),
+        ..convert::event(&detail)
+    });
     Ok(UserEntry {
         user: Some(user),
         revision,
@@ -85,14 +86,12 @@ pub(super) async fn remove(
 ) -> Result<RemoveUserReply, Status> {
     let change = remove_resource(Kind::User, &request.name);
     shared.state.change(|_| Ok::<_, Status>(vec![change])).await?;
-    caller.did(
-        shared,
-        AuditEvent {
-            kind: "user.remove".to_owned(),
-            user: request.name.clone(),
-            ..AuditEvent::default()
-        },
-        json!({}),
-    );
+    let detail = UserRemove {
+        administrator: caller.as_administrator(),
+    };
+    shared.journal.event(AuditEvent {
+        user: request.name.clone(),
+        ..convert::event(&detail)
+    });
     Ok(RemoveUserReply {})
 }

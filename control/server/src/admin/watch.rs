@@ -7,18 +7,18 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
-use serde_json::json;
 use tonic::Status;
 use weir_api::admin::read_recording_reply::Part;
 use weir_api::admin::{ReadRecordingReply, RecordingHeader, WatchSessionRequest};
+use weir_api::audit::{SessionJoin, SessionLeave};
 use weir_api::{Follower, Live, WatchError};
 use weir_record::MAX_ENVELOPE_LEN;
-use weir_store::{AuditEvent, Session};
+use weir_store::Session;
 
 use super::Caller;
 use super::records::{self, PIECE_BYTES, signing_keys};
 use crate::control::Shared;
-use crate::convert::session_message;
+use crate::convert::{event_about, session_message};
 
 pub(super) async fn session(
     shared: &Arc<Shared>,
@@ -145,28 +145,20 @@ impl Rest {
 struct Visit {
     shared: Arc<Shared>,
     caller: Caller,
-    event: AuditEvent,
+    session: Session,
     reason: &'static str,
 }
 
 impl Visit {
     fn begin(shared: Arc<Shared>, caller: Caller, session: &Session) -> Visit {
-        let event = AuditEvent {
-            session: session.id.clone(),
-            user: session.user.clone(),
-            login: session.login.clone(),
-            node: session.node.clone(),
-            ..AuditEvent::default()
+        let join = SessionJoin {
+            administrator: caller.as_administrator(),
         };
-        let join = AuditEvent {
-            kind: "session.join".to_owned(),
-            ..event.clone()
-        };
-        caller.did(&shared, join, json!({}));
+        shared.journal.event(event_about(session, &join));
         Visit {
             shared,
             caller,
-            event,
+            session: session.clone(),
             reason: "the watcher left",
         }
     }
@@ -174,11 +166,10 @@ impl Visit {
 
 impl Drop for Visit {
     fn drop(&mut self) {
-        let leave = AuditEvent {
-            kind: "session.leave".to_owned(),
-            ..std::mem::take(&mut self.event)
+        let leave = SessionLeave {
+            administrator: self.caller.as_administrator(),
+            reason: Some(self.reason.to_owned()),
         };
-        self.caller
-            .did(&self.shared, leave, json!({ "reason": self.reason }));
+        self.shared.journal.event(event_about(&self.session, &leave));
     }
 }

@@ -1,8 +1,8 @@
 //! How long an entry may be, whoever reports it: one that grows without bound would be the whole room, and more than the
 //! store takes.
 
-use serde_json::json;
 use ulid::Ulid;
+use weir_api::audit::CutDetail;
 use weir_crypto::digest::{HashAlgorithm, hash};
 use weir_store::{AuditEvent, Session};
 
@@ -31,14 +31,22 @@ pub(super) fn event(event: &mut AuditEvent) {
         &mut event.login,
         &mut event.node,
         &mut event.client_address,
+        &mut event.cluster,
+        &mut event.node_address,
+        &mut event.data_plane,
+        &mut event.recording_mode,
     ] {
         cut(text, TEXT_LIMIT);
     }
     if event.detail.len() > DETAIL_LIMIT {
         let (bytes, sha256) = (event.detail.len(), sha256(&event.detail));
         cut(&mut event.detail, DETAIL_KEPT);
-        event.detail =
-            json!({ "beginning": event.detail, "detail_bytes": bytes, "detail_sha256": sha256 }).to_string();
+        let cut = CutDetail {
+            beginning: std::mem::take(&mut event.detail),
+            detail_bytes: bytes as u64,
+            detail_sha256: sha256,
+        };
+        event.detail = serde_json::to_string(&cut).expect("texts and a number always have a JSON form");
     }
 }
 

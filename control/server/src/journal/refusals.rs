@@ -1,5 +1,7 @@
-use serde_json::json;
+use weir_api::audit::AuditRefused;
 use weir_store::{AuditEvent, Session, Store, StoreError};
+
+use crate::convert;
 
 /// Stores events and rows. What the store refuses for its content is looked for by halves, and an event that says so is
 /// stored in its place; gives those events.
@@ -48,14 +50,16 @@ fn instead_of_event(event: &AuditEvent, error: &StoreError) -> AuditEvent {
         // One event, however often the other is handed in.
         id: format!("{}-refused", event.id),
         time_us: event.time_us,
-        kind: KIND.to_owned(),
         session: event.session.clone(),
-        detail: json!({
-            "refused": "event", "id": event.id, "kind": event.kind, "bytes": event.text_bytes(),
-            "problem": error.to_string(),
+        cluster: event.cluster.clone(),
+        ..convert::event(&AuditRefused {
+            refused: "event".to_owned(),
+            id: Some(event.id.clone()),
+            kind: Some(event.kind.clone()),
+            object: None,
+            bytes: event.text_bytes() as u64,
+            problem: error.to_string(),
         })
-        .to_string(),
-        ..AuditEvent::default()
     }
 }
 
@@ -64,15 +68,14 @@ fn instead_of_row(row: &Session, error: &StoreError) -> AuditEvent {
     AuditEvent {
         id: format!("{}-row-refused", row.id),
         time_us: row.start_us.max(row.end_us),
-        kind: KIND.to_owned(),
         session: row.id.clone(),
-        detail: json!({
-            "refused": "session", "object": row.object, "bytes": row.text_bytes(),
-            "problem": error.to_string(),
+        ..convert::event(&AuditRefused {
+            refused: "session".to_owned(),
+            id: None,
+            kind: None,
+            object: Some(row.object.clone()),
+            bytes: row.text_bytes() as u64,
+            problem: error.to_string(),
         })
-        .to_string(),
-        ..AuditEvent::default()
     }
 }
-
-const KIND: &str = "audit.refused";

@@ -16,8 +16,13 @@
 
 use std::collections::HashMap;
 
-use serde_json::json;
+use weir_api::audit::{
+    AuditGap, Auth, Kind, RecordingFailed, RecordingGap, RecordingResumed, Scp, SessionEnd, SessionRejected,
+    SessionStart, SessionUpload, Sftp,
+};
 use weir_store::{AuditEvent, Session};
+
+use crate::convert;
 
 /// Bytes in all: some 100,000 events, minutes of a busy data plane.
 const LIMIT: usize = 64 * 1024 * 1024;
@@ -48,9 +53,15 @@ impl Share {
     /// Of an event that a data plane reports. What is not known is a detail: nobody else loses anything by it.
     pub(super) fn of(event: &AuditEvent) -> Share {
         match event.kind.as_str() {
-            "session.start" | "session.end" | "session.rejected" | "session.upload" => Share::Vital,
-            "auth" => Share::Attempt,
-            "sftp" | "scp" => Share::File,
+            SessionStart::KIND
+            | SessionEnd::KIND
+            | SessionRejected::KIND
+            | SessionUpload::KIND
+            | RecordingFailed::KIND
+            | RecordingGap::KIND
+            | RecordingResumed::KIND => Share::Vital,
+            Auth::KIND => Share::Attempt,
+            Sftp::KIND | Scp::KIND => Share::File,
             _ => Share::Detail,
         }
     }
@@ -170,14 +181,15 @@ impl Room {
     /// What has been lost since the last call, an event for each session; still without ids and times.
     pub(super) fn take_gaps(&mut self) -> Vec<AuditEvent> {
         let gaps = self.gaps.drain().map(|(session, gap)| AuditEvent {
-            kind: "audit.gap".to_owned(),
             session: session.into(),
             user: gap.user,
             login: gap.login,
             node: gap.node,
             client_address: gap.client_address,
-            detail: json!({ "events": gap.events, "sessions": gap.rows }).to_string(),
-            ..AuditEvent::default()
+            ..convert::event(&AuditGap {
+                events: gap.events,
+                sessions: gap.rows,
+            })
         });
         gaps.collect()
     }

@@ -10,9 +10,11 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use serde_json::json;
 use tokio::time::Instant;
+use weir_api::audit::AuthRepeated;
 use weir_store::AuditEvent;
+
+use crate::convert;
 
 /// Attempts of an address in a minute that are written one by one: a person who tries keys stays far below.
 const EACH: u64 = 30;
@@ -51,10 +53,12 @@ impl Strangers {
         self.owed
             .drain()
             .map(|(address, attempts)| AuditEvent {
-                kind: "auth.repeated".to_owned(),
-                detail: json!({ "success": false, "address": address, "attempts": attempts }).to_string(),
-                client_address: address.into(),
-                ..AuditEvent::default()
+                client_address: address.to_string(),
+                ..convert::event(&AuthRepeated {
+                    success: false,
+                    address: address.into(),
+                    attempts,
+                })
             })
             .collect()
     }
@@ -139,7 +143,7 @@ mod tests {
             (events[0].client_address.as_str(), events[0].detail.as_str()),
             (
                 "192.0.2.1",
-                r#"{"address":"192.0.2.1","attempts":90,"success":false}"#
+                r#"{"success":false,"address":"192.0.2.1","attempts":90}"#
             )
         );
         assert_eq!(strangers.due(), None);

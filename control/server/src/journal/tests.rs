@@ -46,8 +46,8 @@ impl Store for Picky {
         self.inner.live_sessions().await
     }
 
-    async fn sessions_with_ids(&self, ids: &[&str]) -> Result<Vec<Session>, StoreError> {
-        self.inner.sessions_with_ids(ids).await
+    async fn subjects(&self, sessions: &[&str]) -> Result<Vec<AuditEvent>, StoreError> {
+        self.inner.subjects(sessions).await
     }
 
     async fn interrupt_live_sessions(&self) -> Result<Vec<Session>, StoreError> {
@@ -106,6 +106,31 @@ impl Store for Picky {
     async fn lose_recording(&self, id: &str, now_us: u64) -> Result<(), StoreError> {
         self.inner.lose_recording(id, now_us).await
     }
+
+    async fn known_events(&self, ids: &[&str]) -> Result<Vec<String>, StoreError> {
+        self.inner.known_events(ids).await
+    }
+
+    async fn events_after(
+        &self,
+        seq: u64,
+        limit: u32,
+        limit_bytes: usize,
+    ) -> Result<Vec<(u64, AuditEvent)>, StoreError> {
+        self.inner.events_after(seq, limit, limit_bytes).await
+    }
+
+    async fn export_cursor(&self, place: &str) -> Result<u64, StoreError> {
+        self.inner.export_cursor(place).await
+    }
+
+    async fn move_export_cursor(&self, place: &str, seq: u64) -> Result<(), StoreError> {
+        self.inner.move_export_cursor(place, seq).await
+    }
+
+    async fn newest_event(&self) -> Result<u64, StoreError> {
+        self.inner.newest_event().await
+    }
 }
 
 struct World {
@@ -123,7 +148,12 @@ async fn world() -> World {
         is_ill: AtomicBool::new(false),
     });
     let (log, _) = AuditLog::open(&directory.path().join("audit.jsonl")).unwrap();
-    let journal = Journal::start(log, Vec::new(), Arc::clone(&store) as Arc<dyn Store>);
+    let journal = Journal::start(
+        log,
+        Vec::new(),
+        Arc::clone(&store) as Arc<dyn Store>,
+        "weir".to_owned(),
+    );
     World {
         journal,
         store,
@@ -203,10 +233,7 @@ async fn one_users_flood_displaces_neither_their_sessions_end_nor_anything_of_ot
     );
     let lost = serde_json::from_str::<serde_json::Value>(&gaps[0].detail).unwrap()["events"].as_u64();
     assert_eq!(lost, Some(20_001 - commands.len() as u64));
-    assert_eq!(
-        world.store.sessions_with_ids(&["s1", "s2"]).await.unwrap().len(),
-        2
-    );
+    assert_eq!(world.store.subjects(&["s1", "s2"]).await.unwrap().len(), 2);
 }
 
 #[tokio::test]
@@ -232,15 +259,7 @@ async fn what_the_store_refuses_is_replaced_and_all_around_it_is_stored() {
         "{}",
         refused[0].detail
     );
-    assert_eq!(
-        world
-            .store
-            .sessions_with_ids(&["s1", "s2", "s3"])
-            .await
-            .unwrap()
-            .len(),
-        2
-    );
+    assert_eq!(world.store.subjects(&["s1", "s2", "s3"]).await.unwrap().len(), 2);
     // The log has both: what was refused, and that it was.
     let log = std::fs::read_to_string(world.directory.path().join("audit.jsonl")).unwrap();
     assert!(log.contains("\"id\":\"e17\"") && log.contains("\"id\":\"e17-refused\""));
@@ -302,5 +321,113 @@ async fn attempts_beyond_thirty_are_one_event_at_the_latest_at_the_end() {
         repeated[0].detail.contains("\"attempts\":470"),
         "{}",
         repeated[0].detail
+    );
+}
+
+#[tokio::test]
+async fn an_event_that_comes_again_is_kept_once_however_long_ago_it_came() {
+    let world = world().await;
+    let first: Vec<_> = (0..20)
+        .map(|n| event(&format!("first-{n}"), "exec", "s1", "alice"))
+        .collect();
+    world.journal.report(first.clone(), Vec::new());
+    world.journal.report(first[..3].to_vec(), Vec::new());
+    world.journal.flush().await;
+    // Enough to push the first out of the writer's memory.
+    for many in 0..20 {
+        let others = (0..1000).map(|n| event(&format!("other-{many}-{n}"), "exec", &format!("t{n}"), "bob"));
+        world.journal.report(others.collect(), Vec::new());
+        world.journal.flush().await;
+    }
+    world.journal.report(first.clone(), Vec::new());
+    world.journal.flush().await;
+
+    assert_eq!(world.stored("exec").await.len(), 20_020);
+    let log = std::fs::read_to_string(world.directory.path().join("audit.jsonl")).unwrap();
+    for event in &first {
+        assert_eq!(
+            log.matches(&format!("\"id\":\"{}\"", event.id)).count(),
+            1,
+            "{}",
+            event.id
+        );
+    }
+    assert_eq!(log.lines().count(), 20_020);
+}
+
+#[tokio::test]
+async fn what_comes_while_the_store_fails_is_in_both_once_when_it_is_well_again() {
+    let world = world().await;
+    world.store.is_ill.store(true, Ordering::Release);
+    let events: Vec<_> = (0..50)
+        .map(|n| event(&format!("e{n}"), "exec", "s1", "alice"))
+        .collect();
+    world.journal.report(events.clone(), Vec::new());
+    let log = world.directory.path().join("audit.jsonl");
+    while std::fs::read_to_string(&log).unwrap().lines().count() < 50 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // The reporter has no answer and hands them in again.
+    world.journal.report(events, Vec::new());
+    world
+        .journal
+        .report(vec![event("late", "exec", "s1", "alice")], Vec::new());
+    world.store.is_ill.store(false, Ordering::Release);
+    world.journal.flush().await;
+    assert_eq!(world.stored("exec").await.len(), 51);
+    assert_eq!(std::fs::read_to_string(&log).unwrap().lines().count(), 51);
+}
+
+/// Where a start finds a torn line, the event that it was comes again from its reporter, and stands there once.
+#[tokio::test]
+async fn a_torn_line_is_written_again_and_nothing_else_is() {
+    let world = world().await;
+    let events = [
+        event("a", "exec", "s1", "alice"),
+        event("b", "exec", "s1", "alice"),
+    ];
+    world.journal.report(events.to_vec(), Vec::new());
+    world.journal.flush().await;
+    drop(world.journal);
+    let path = world.directory.path().join("audit.jsonl");
+    let mut torn = std::fs::read(&path).unwrap();
+    torn.extend_from_slice(b"{\"id\":\"c\",\"ti");
+    std::fs::write(&path, torn).unwrap();
+
+    let (log, newest) = AuditLog::open(&path).unwrap();
+    let ids = newest.into_iter().map(|event| event.id).collect();
+    let journal = Journal::start(
+        log,
+        ids,
+        Arc::clone(&world.store) as Arc<dyn Store>,
+        "weir".to_owned(),
+    );
+    let mut again = events.to_vec();
+    again.push(event("c", "exec", "s1", "alice"));
+    journal.report(again, Vec::new());
+    journal.flush().await;
+    let log = std::fs::read_to_string(&path).unwrap();
+    let ids: Vec<_> = log
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["id"].clone())
+        .collect();
+    assert_eq!(ids, ["a", "b", "c"]);
+    let stored = world.store.events_after(0, 10, usize::MAX).await.unwrap();
+    assert_eq!(stored.len(), 3);
+}
+
+#[tokio::test]
+async fn every_event_says_of_which_cluster_it_is() {
+    let world = world().await;
+    world
+        .journal
+        .report(vec![event("a", "exec", "s1", "alice")], Vec::new());
+    world.journal.event(event("", "control.start", "", ""));
+    world.journal.flush().await;
+    let stored = world.store.events_after(0, 10, usize::MAX).await.unwrap();
+    assert_eq!(stored.len(), 2);
+    assert!(
+        stored.iter().all(|(_, event)| event.cluster == "weir"),
+        "{stored:?}"
     );
 }

@@ -12,7 +12,7 @@ use crate::files::{Access, NewFile, refuse_existing};
 use crate::moment::Moment;
 use crate::output::stdout;
 use crate::progress::Meter;
-use crate::recording::{Header, Recording};
+use crate::recording::{Header, Recording, RecordingAction};
 
 /// Bytes gathered before they are written to a file.
 const GATHERED: usize = 256 * 1024;
@@ -24,7 +24,7 @@ pub(super) fn run(data: &Path, order: Export) -> anyhow::Result<()> {
         ));
     }
     let Some(path) = &order.out else {
-        let (header, recording) = Recording::open(data, order.id.clone())?;
+        let (header, recording) = Recording::open(data, order.id.clone(), RecordingAction::Export)?;
         let mut out = stdout();
         // What is exported and how far it is would write over each other on one screen.
         if io::stdout().is_terminal() {
@@ -35,7 +35,7 @@ pub(super) fn run(data: &Path, order: Export) -> anyhow::Result<()> {
         return Ok(out.flush()?);
     };
     refuse_existing([path.as_path()], order.force)?;
-    let (header, recording) = Recording::open(data, order.id.clone())?;
+    let (header, recording) = Recording::open(data, order.id.clone(), RecordingAction::Export)?;
     let file = NewFile::create(path, Access::Owner, order.force)?;
     file.remove_on_signal()?;
     let mut out = BufWriter::with_capacity(GATHERED, file);
@@ -52,7 +52,7 @@ pub(super) fn run(data: &Path, order: Export) -> anyhow::Result<()> {
 
 /// Writes the text of a whole recording, and shows no progress.
 pub(crate) fn whole_text(data: &Path, id: String, out: &mut impl Write) -> anyhow::Result<()> {
-    let (header, recording) = Recording::open(data, id)?;
+    let (header, recording) = Recording::open(data, id, RecordingAction::Export)?;
     let opener = header.opener(None)?;
     let mut reader = Reader::open(recording, opener.unlock())?;
     Ok(export::text(&mut reader, None, Part::WHOLE, out)?)

@@ -20,7 +20,7 @@ use crate::arguments::Search;
 use crate::client::{connect, converse};
 use crate::failure::{refusal, usage};
 use crate::progress::Meter;
-use crate::recording::{Recording, read_identities};
+use crate::recording::{Recording, RecordingAction, read_identities};
 
 /// Large enough that the round trips do not count.
 const PAGE: u32 = 500;
@@ -82,7 +82,7 @@ fn search(
     tally: &mut Tally,
     progress: &Meter,
 ) -> anyhow::Result<()> {
-    let (header, recording) = match Recording::open(data, session.id.clone()) {
+    let (header, recording) = match Recording::open(data, session.id.clone(), RecordingAction::Search) {
         Ok(opened) => opened,
         Err(error) => {
             tally.unread(&session.id, &error);

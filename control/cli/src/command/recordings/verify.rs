@@ -8,7 +8,7 @@ use weir_record::{Report, Seals, Trust, verify};
 
 use crate::output::{size, stdout};
 use crate::progress::Meter;
-use crate::recording::{Opener, Recording};
+use crate::recording::{Opener, Recording, RecordingAction};
 
 /// What `weir recordings verify --json` prints.
 #[derive(Serialize)]
@@ -38,7 +38,7 @@ struct BadPart {
 
 /// Verifies one recording and prints the verdict; one that is not intact is a failure.
 pub(crate) fn judge(data: &Path, id: String, identity: Option<&Path>, json: bool) -> anyhow::Result<()> {
-    let (header, recording) = Recording::open(data, id.clone())?;
+    let (header, recording) = Recording::open(data, id.clone(), RecordingAction::Verify)?;
     let progress = Meter::new("verifying");
     progress.lock().expect(header.size_bytes);
     // Without a key there is still much to verify; with a wrong file, not what was asked for.
