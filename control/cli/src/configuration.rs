@@ -1,5 +1,7 @@
 //! The configuration file: `weir.toml` beside this crate's sources documents every key.
 
+mod audit;
+
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,6 +14,7 @@ use weir_pace::MaxStartups;
 use weir_proxy::{IoMode, SourceBy, SourcePool};
 use weir_server::RecordingMode;
 
+use self::audit::Audit;
 use crate::failure::usage;
 use crate::files::unreadable;
 
@@ -44,6 +47,7 @@ pub(crate) struct Configuration {
     pub(crate) pacing: Pacing,
     pub(crate) sources: Sources,
     pub(crate) recording: Recording,
+    pub(crate) audit: Audit,
     pub(crate) log: Log,
 }
 
@@ -124,6 +128,7 @@ impl Default for Configuration {
             pacing: Pacing::default(),
             sources: Sources::default(),
             recording: Recording::default(),
+            audit: Audit::default(),
             log: Log::default(),
         }
     }
@@ -205,6 +210,7 @@ impl Configuration {
         }
         read.sources.pool()?;
         read.recording.store()?;
+        read.audit.exports()?;
         Ok(read)
     }
 }
@@ -419,6 +425,9 @@ mod tests {
         assert_eq!(read.workers, Some(2));
         assert_eq!(read.metrics, Some(SocketAddr::from(([127, 0, 0, 1], 9464))));
         assert!(read.sources.pool().unwrap().is_some());
+        let exports = read.audit.exports().unwrap();
+        assert!(exports.file.is_some());
+        assert!(exports.syslog.unwrap().tls.unwrap().client.is_some());
         assert_eq!(read.cluster.as_deref(), Some("weir"));
         let store = read.recording.store().unwrap().unwrap();
         assert_eq!(store.place.to_string(), "s3://audit/ssh");
@@ -479,6 +488,23 @@ mod tests {
                 "sources = { pool = [\"10.9.0.1/28\"] }",
                 "first address of the net",
             ),
+            (
+                "audit = { syslog = { address = \"logs:6514\" } }",
+                "needs `ca_file`",
+            ),
+            ("audit = { syslog = { address = \"logs\" } }", "host:port"),
+            ("audit = { syslog = { transport = \"udp\" } }", "tls"),
+            ("audit = { syslog = { facility = \"local8\" } }", "authpriv"),
+            ("audit = { syslog = { app_name = \"\" } }", "printable"),
+            (
+                "audit = { syslog = { address = \"logs:514\", transport = \"tcp\", ca_file = \"ca\" } }",
+                "for \"tls\" alone",
+            ),
+            (
+                "audit = { syslog = { address = \"logs:6514\", ca_file = \"ca\", key_file = \"k\" } }",
+                "belong together",
+            ),
+            ("audit = { file = { rotate = 1 } }", "rotate_size"),
         ] {
             let error = Configuration::parse(text).unwrap_err();
             assert!(error.contains(expected), "{text}: {error}");

@@ -122,6 +122,7 @@ fn control_config(
         external_recipients_only: !configuration.recording.own_identity,
         recordings: Some(Objects::open(store)?),
         retention: configuration.recording.retention,
+        exports: configuration.audit.exports().map_err(usage)?,
         ..ControlConfig::default()
     })
 }

@@ -25,6 +25,7 @@ use crate::clock::{now_seconds, now_us};
 use crate::convert::{event_of, session_of};
 use crate::data_dir::DataDir;
 use crate::error::OpenError;
+use crate::export::{ExportConfig, Exports};
 use crate::issuance::Issuer;
 use crate::journal::Journal;
 use crate::key_source::KeySource;
@@ -84,6 +85,8 @@ pub struct ControlConfig {
     pub retention: Option<Duration>,
     /// What tells a recording's age, microseconds since 1970-01-01 UTC. `None`: the system's clock.
     pub retention_clock: Option<fn() -> u64>,
+    /// Where audit events are taken to besides the data directory.
+    pub exports: ExportConfig,
 }
 
 /// The control plane, on threads of its own until [`Control::shutdown`] or the drop of the value.
@@ -106,6 +109,7 @@ pub(crate) struct Shared {
     pub(crate) authorities: Arc<Authorities>,
     pub(crate) issuer: Issuer,
     pub(crate) journal: Journal,
+    pub(crate) exports: Exports,
     pub(crate) recordings: Recordings,
     pub(crate) retention: Retention,
     /// Held while a recording's key is wrapped anew, or an identity is retired: one at a time, in one buffer, and none with
@@ -307,6 +311,15 @@ impl InProcess {
     }
 }
 
+/// An event that the data plane in this process reports.
+fn reported(event: AuditEvent) -> weir_store::AuditEvent {
+    weir_store::AuditEvent {
+        // Not the reporter's to say.
+        data_plane: EMBEDDED.to_owned(),
+        ..event_of(event)
+    }
+}
+
 impl ControlPlane for InProcess {
     fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.shared.state.current().snapshot)
@@ -334,7 +347,7 @@ impl ControlPlane for InProcess {
     }
 
     fn report(&self, events: Vec<AuditEvent>, sessions: Vec<SessionRecord>) {
-        let events = events.into_iter().map(event_of).collect();
+        let events = events.into_iter().map(reported).collect();
         let sessions = sessions.into_iter().filter_map(session_of).collect();
         self.shared.journal.report(events, sessions);
     }
@@ -344,7 +357,7 @@ impl ControlPlane for InProcess {
         events: Vec<AuditEvent>,
         sessions: Vec<SessionRecord>,
     ) -> BoxFuture<Result<(), ControlError>> {
-        let events = events.into_iter().map(event_of).collect();
+        let events = events.into_iter().map(reported).collect();
         let sessions = sessions.into_iter().filter_map(session_of).collect();
         let written = self.shared.journal.report_durably(events, sessions);
         Box::pin(async move {

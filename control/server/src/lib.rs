@@ -12,6 +12,7 @@ mod convert;
 mod data_dir;
 mod directory;
 mod error;
+mod export;
 mod issuance;
 mod journal;
 mod key_source;
@@ -27,5 +28,6 @@ mod state;
 
 pub use control::{Control, ControlConfig};
 pub use error::OpenError;
+pub use export::{ExportConfig, Facility, FileConfig, SyslogConfig, TlsConfig};
 pub use key_source::KeySource;
 pub use weir_policy::RecordingMode;

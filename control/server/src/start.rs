@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwapOption;
+use weir_api::audit::{CertCreate, CertType, ControlStart, Serial};
 use weir_ca::KeyEncryptionKey;
 use weir_crypto::random::SystemRandom;
 use weir_crypto::sign::PrivateKey;
@@ -12,17 +13,19 @@ use weir_objects::{Objects, StoreConfig};
 use weir_policy::{ACCESS_ROLE, Role};
 use weir_record::{Identities, Recipients};
 use weir_ssh::key::SigningKey;
-use weir_store::{AuditEvent, Change, Expect, SqliteStore, Store};
+use weir_store::{Change, Expect, SqliteStore, Store};
 use zeroize::Zeroizing;
 
 use crate::audit_log::AuditLog;
 use crate::authorities::Authorities;
 use crate::clock::{now_seconds, now_us};
 use crate::control::{ControlConfig, EMBEDDED, Shared};
+use crate::convert;
 use crate::data_dir::DataDir;
 use crate::directory::{Directory, Identity, Settings, put_data_plane, put_identity, put_role, put_settings};
 use crate::error::OpenError;
-use crate::issuance::{Issuer, PROOF_CAPACITY, Proofs, UPSTREAM_EVENT, remember};
+use crate::export::Exports;
+use crate::issuance::{Issuer, PROOF_CAPACITY, Proofs, remember};
 use crate::journal::{Journal, store_all};
 use crate::proof_file::ProofFile;
 use crate::recordings::{OwnIdentity, Recordings};
@@ -91,12 +94,12 @@ impl Plan {
         let known_ids = newest.into_iter().map(|event| event.id).collect();
         let abandoned = store.interrupt_live_sessions().await?;
         let mut memory = taken_proofs(&state).await?;
-        let journal = Journal::start(log, known_ids, store);
-        journal.event(AuditEvent {
-            kind: "control.start".to_owned(),
-            detail: serde_json::json!({ "version": env!("CARGO_PKG_VERSION") }).to_string(),
-            ..AuditEvent::default()
-        });
+        let cluster = state.current().snapshot.cluster.clone();
+        let journal = Journal::start(log, known_ids, Arc::clone(&store), cluster);
+        let exports = Exports::start(&self.config.exports, &store, &journal.written())?;
+        journal.event(convert::event(&ControlStart {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }));
         let file = newest_proofs(&self.data_dir, &mut memory, &journal).await?;
         let proofs = Proofs { memory, file };
         let issuer = Issuer::new(
@@ -110,6 +113,7 @@ impl Plan {
             authorities,
             issuer,
             journal,
+            exports,
             recordings: Recordings::new(self.recordings, identities),
             retention: Retention::new(
                 self.config.retention,
@@ -320,16 +324,25 @@ async fn newest_proofs(
     let now = now_seconds();
     for (proof, expires) in left {
         if expires > now && memory.take(proof, expires, now).is_ok() {
-            journal.event(AuditEvent {
-                kind: UPSTREAM_EVENT.to_owned(),
-                detail: serde_json::json!({
-                    "proof": format!("{:032x}", u128::from_be_bytes(proof)),
-                    "proof_expires": expires,
-                    "problem": "weir was killed before it could write down whose certificate this was",
-                })
-                .to_string(),
-                ..AuditEvent::default()
-            });
+            journal.event(convert::event(&CertCreate {
+                kind: CertType::Upstream,
+                serial: Serial::default(),
+                key_id: String::new(),
+                principals: Vec::new(),
+                valid_after: 0,
+                valid_before: 0,
+                key: String::new(),
+                rule: None,
+                user_serial: None,
+                user_key: None,
+                proof: Some(format!("{:032x}", u128::from_be_bytes(proof))),
+                proof_expires: Some(expires),
+                withheld: Vec::new(),
+                problem: Some(
+                    "weir was killed before it could write down whose certificate this was".to_owned(),
+                ),
+                administrator: None,
+            }));
         }
     }
     journal.flush().await;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
-use weir_api::admin::{StatusReply, StatusRequest};
+use weir_api::admin::{Export, StatusReply, StatusRequest};
 use weir_api::dataplane::StoreStatus;
 
 use crate::arguments::Status;
@@ -29,6 +29,24 @@ struct Report<'a> {
     revision: u64,
     /// Null until the data plane is there.
     store: Option<Store<'a>>,
+    exports: Vec<ExportReport<'a>>,
+}
+
+#[derive(Serialize)]
+struct ExportReport<'a> {
+    place: &'a str,
+    behind: u64,
+    problem: Option<&'a str>,
+}
+
+impl<'a> From<&'a Export> for ExportReport<'a> {
+    fn from(export: &'a Export) -> Self {
+        ExportReport {
+            place: &export.place,
+            behind: export.behind,
+            problem: (!export.problem.is_empty()).then_some(&export.problem),
+        }
+    }
 }
 
 /// How recordings come into the store.
@@ -109,6 +127,7 @@ fn print(reply: &StatusReply, json: bool) -> anyhow::Result<()> {
             roles: reply.roles,
             revision: reply.revision,
             store: reply.store.as_ref().map(Store::from),
+            exports: reply.exports.iter().map(ExportReport::from).collect(),
         };
         serde_json::to_writer(&mut out, &report)?;
         writeln!(out)?;
@@ -138,6 +157,17 @@ fn print(reply: &StatusReply, json: bool) -> anyhow::Result<()> {
         )?;
         if let Some(store) = &reply.store {
             describe(&Store::from(store), &mut out)?;
+        }
+        for export in &reply.exports {
+            let problem = match export.problem.as_str() {
+                "" => String::new(),
+                problem => format!(": {problem}"),
+            };
+            writeln!(
+                out,
+                "exports   {}, {} events behind{problem}",
+                export.place, export.behind
+            )?;
         }
     }
     Ok(out.flush()?)
