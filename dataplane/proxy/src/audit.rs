@@ -3,10 +3,10 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use arc_swap::ArcSwap;
-use serde_json::{Value, json};
 use ulid::Ulid;
 use weir_api::{
     ControlPlane,
+    audit::{Auth, AuthFailure, BanSuspected, Kind, RecordingMode},
     dataplane::{AuditEvent, SessionRecord, SessionStatus},
 };
 
@@ -21,20 +21,26 @@ pub(crate) struct Subject {
     pub(crate) user: String,
     pub(crate) login: String,
     pub(crate) node: String,
+    /// As configured; empty for a node that is not known.
+    pub(crate) node_address: String,
     pub(crate) client: SocketAddr,
+    /// Once it is decided.
+    pub(crate) recording: Option<RecordingMode>,
     pub(crate) start_us: u64,
 }
 
 impl Subject {
     /// One event of this session.
-    pub(crate) fn event(&self, kind: &str, detail: &Value) -> AuditEvent {
+    pub(crate) fn event<K: Kind>(&self, detail: &K) -> AuditEvent {
         AuditEvent {
             session: self.session.clone(),
             user: self.user.clone(),
             login: self.login.clone(),
             node: self.node.clone(),
+            node_address: self.node_address.clone(),
             client_address: self.client.to_string(),
-            ..bare_event(kind, detail)
+            recording_mode: self.recording.map_or("", RecordingMode::as_str).to_owned(),
+            ..bare_event(detail)
         }
     }
 
@@ -58,11 +64,20 @@ impl Subject {
 }
 
 /// A failed attempt to sign in; there is no session yet.
-pub(crate) fn sign_in_failed(control: &dyn ControlPlane, client: SocketAddr, user: &str, detail: &Value) {
+pub(crate) fn sign_in_failed(
+    control: &dyn ControlPlane,
+    client: SocketAddr,
+    user: &str,
+    failure: AuthFailure,
+) {
+    let detail = Auth {
+        success: false,
+        failure,
+    };
     let event = AuditEvent {
         user: user.to_owned(),
         client_address: client.to_string(),
-        ..bare_event("auth", &json!({ "success": false, "failure": detail }))
+        ..bare_event(&detail)
     };
     control.report(vec![event], Vec::new());
 }
@@ -75,27 +90,26 @@ pub(crate) fn ban_alert(control: Arc<dyn ControlPlane>, view: Arc<ArcSwap<View>>
             .policy
             .target(&alert.target)
             .map_or(&*alert.target, |node| &*node.name);
-        let detail = json!({
-            "address": &*alert.target,
-            "source": alert.source.map(|source| source.to_string()),
-            "drops": alert.drops,
-            "advice": alert.to_string(),
-        });
+        let detail = BanSuspected {
+            address: alert.target.to_string(),
+            source: alert.source.map(|source| source.to_string()),
+            drops: alert.drops,
+            advice: alert.to_string(),
+        };
         let event = AuditEvent {
             node: node.to_owned(),
-            ..bare_event("pacing.ban_suspected", &detail)
+            node_address: alert.target.to_string(),
+            ..bare_event(&detail)
         };
         control.report(vec![event], Vec::new());
     })
 }
 
 /// One event now, of nobody and nowhere yet.
-fn bare_event(kind: &str, detail: &Value) -> AuditEvent {
+fn bare_event<K: Kind>(detail: &K) -> AuditEvent {
     AuditEvent {
         id: Ulid::generate().to_string(),
         time_us: Clock::wall_us(),
-        kind: kind.to_owned(),
-        detail_json: detail.to_string(),
-        ..AuditEvent::default()
+        ..AuditEvent::from(detail)
     }
 }

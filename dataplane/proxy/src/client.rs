@@ -4,8 +4,8 @@ use std::{cell::Cell, net::SocketAddr, rc::Rc, sync::Arc};
 
 use futures_util::future::{Either, select};
 use monoio::net::TcpStream;
-use serde_json::json;
 use tracing::{debug, info};
+use weir_api::audit::{AuthFailure as AuditedFailure, Serial};
 use weir_ssh::{
     DisconnectReason, Hop,
     auth::{
@@ -173,7 +173,11 @@ impl SignInEnd {
             &*worker.shared.control,
             client,
             "",
-            &json!({ "reason": text, "ident": ident }),
+            AuditedFailure {
+                reason: text.clone(),
+                ident: Some(ident),
+                ..AuditedFailure::default()
+            },
         );
         hop.disconnect(reason, &text);
     }
@@ -224,14 +228,15 @@ fn report_failure(worker: &Worker, client: SocketAddr, failure: &AuthFailure) {
         why,
     } = failure;
     info!(%client, user, method, fingerprint, %why, "sign-in refused");
-    let detail = json!({
-        "method": method,
-        "fingerprint": fingerprint,
-        "key_id": certificate.as_ref().map(|(key_id, _)| key_id),
-        "serial": certificate.as_ref().map(|(_, serial)| serial),
-        "reason": why.to_string(),
-    });
-    audit::sign_in_failed(&*worker.shared.control, client, user, &detail);
+    let told = AuditedFailure {
+        reason: why.to_string(),
+        method: Some(method.to_string()),
+        fingerprint: fingerprint.clone(),
+        key_id: certificate.as_ref().map(|(key_id, _)| key_id.clone()),
+        serial: certificate.as_ref().map(|(_, serial)| Serial(*serial)),
+        ident: None,
+    };
+    audit::sign_in_failed(&*worker.shared.control, client, user, told);
 }
 
 /// Whose certificates let a user in, by the newest snapshot.

@@ -425,6 +425,7 @@ impl Relaying {
         }
         match flow {
             Flow::Forward => {
+                log.count(from, payload.len());
                 let to = from.other();
                 let sealed = self.hop(to).step(|hop, env, out| hop.reseal(env, body, out));
                 sealed.map_err(|error| self.ended(to, error.into()))?;

@@ -3,9 +3,11 @@
 use std::rc::Rc;
 
 use futures_util::future::{Either, select};
-use serde_json::json;
 use tracing::info;
 use ulid::Ulid;
+use weir_api::audit::{
+    ClientDisconnect, Ender, RecordingFailed, RecordingMode, Serial, SessionRejected, UserLogin,
+};
 use weir_api::dataplane::SessionStatus;
 use weir_policy::Deny;
 use weir_relay::{OpenFailure, Refusal, Relay, Side};
@@ -58,6 +60,14 @@ impl Rejection {
         }
     }
 
+    /// The limit that was reached, where it was one.
+    fn maximum(&self) -> Option<u64> {
+        match self {
+            Self::Upstream(error) => error.maximum(),
+            _ => None,
+        }
+    }
+
     /// What decided, for the audit record: the user is told less.
     fn rule(&self) -> Option<String> {
         match self {
@@ -85,6 +95,12 @@ pub(crate) async fn begin(worker: &Rc<Worker>, client: Box<Client>) -> Option<Bo
     } = *client;
     let (login, node) =
         weir_policy::split_user_name(authenticated.user()).unwrap_or((authenticated.user(), ""));
+    let view = worker.shared.view.load_full();
+    // A node goes by the name it was given, however the user called it.
+    let (node, node_address) = match view.policy.target(node) {
+        Ok(known) => (&*known.name, &*known.address),
+        Err(_) => (node, ""),
+    };
     let id = Ulid::generate();
     let subject = Subject {
         id,
@@ -92,9 +108,13 @@ pub(crate) async fn begin(worker: &Rc<Worker>, client: Box<Client>) -> Option<Bo
         user: authenticated.certificate().certificate().key_id().to_owned(),
         login: login.to_owned(),
         node: node.to_owned(),
+        node_address: node_address.to_owned(),
         client: address,
+        recording: None,
         start_us: Clock::wall_us(),
     };
+    drop(view);
+    report_login(worker, &subject, &authenticated);
     let answers_ping = client.hop(|hop| hop.peer_extensions().ping);
     let mut relay = Relay::new(answers_ping);
     let doorstep = Doorstep::new(&client, success);
@@ -147,8 +167,11 @@ pub(crate) async fn begin(worker: &Rc<Worker>, client: Box<Client>) -> Option<Bo
                 session = subject.session, user = subject.user, login = subject.login, node = subject.node,
                 client = %subject.client, reason, "session rejected"
             );
-            let detail = json!({ "reason": reason, "rule": rejection.rule() });
-            let event = subject.event("session.rejected", &detail);
+            let event = subject.event(&SessionRejected {
+                reason: reason.clone(),
+                rule: rejection.rule(),
+                maximum: rejection.maximum(),
+            });
             worker.shared.control.report(vec![event], Vec::new());
             relay.refuse(rejection.refusal());
             refusing::run(worker, &client, received, relay, &reason).await;
@@ -196,9 +219,13 @@ async fn open(
         });
     }
     let access = Access::new(grant, authenticated.certificate(), &view);
-    // From here on the node goes by the name it was given, however the user called it.
+    let terms = access.recording_terms(&view);
     let subject = Subject {
-        node: node.name.to_string(),
+        recording: Some(match &terms {
+            None => RecordingMode::Off,
+            Some(terms) if terms.is_sync => RecordingMode::Sync,
+            Some(_) => RecordingMode::Async,
+        }),
         ..subject.clone()
     };
     let route = Route {
@@ -212,8 +239,7 @@ async fn open(
     };
     let upstream = route.open(doorstep).await?;
     // The recording is opened before the first byte of the session passes.
-    let terms = access.recording_terms(&view);
-    let mut log = SessionLog::begin(worker, &subject, &view, node, terms)
+    let mut log = SessionLog::begin(worker, &subject, &view, node, terms, &upstream.connected)
         .map_err(|error| Rejection::Recording(view.recording_failed(&error)))?;
     if access.records_only_echoed() {
         log.withhold_unechoed();
@@ -239,15 +265,39 @@ fn finish(end: &RelayEnd, log: SessionLog) {
         None => SessionStatus::Interrupted,
     };
     if let Some(error) = &end.unrecorded {
-        let detail = json!({ "reason": error.to_string(), "action": "stopped" });
-        log.report("recording.failed", &detail);
+        log.report(&RecordingFailed {
+            reason: error.to_string(),
+            action: "stopped".to_owned(),
+        });
     }
+    log.report(&ClientDisconnect {
+        reason: end.why.clone(),
+        by: match end.side {
+            Some(Side::Client) => Ender::Client,
+            Some(Side::Target) => Ender::Target,
+            None => Ender::Weir,
+        },
+    });
     log.finish(status, &end.why);
 }
 
+fn report_login(worker: &Worker, subject: &Subject, authenticated: &Authenticated) {
+    let certificate = authenticated.certificate().certificate();
+    let event = subject.event(&UserLogin {
+        method: "publickey".to_owned(),
+        serial: Serial(certificate.serial()),
+        fingerprint: certificate.key().fingerprint(),
+        valid_before: certificate.valid_before(),
+    });
+    worker.shared.control.report(vec![event], Vec::new());
+}
+
 fn report_departure(worker: &Worker, subject: &Subject, end: &HopEnd) {
-    let detail = json!({ "reason": format!("client left before its session began: {end}") });
-    let event = subject.event("session.rejected", &detail);
+    let event = subject.event(&SessionRejected {
+        reason: format!("client left before its session began: {end}"),
+        rule: None,
+        maximum: None,
+    });
     worker.shared.control.report(vec![event], Vec::new());
 }
 

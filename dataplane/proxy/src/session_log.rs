@@ -4,7 +4,9 @@
 //! that is worth it goes by reference: the receive buffer itself is lent, at the end of the batch and before
 //! anything of the batch is sent.
 
+mod audited;
 mod forwards;
+mod resizes;
 mod transfers;
 mod typed;
 
@@ -15,17 +17,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::{Value, json};
-use weir_api::{ControlPlane, dataplane::SessionStatus};
+use weir_api::{
+    ControlPlane,
+    audit::{
+        Kind, RecordSession, RecordingGap, Serial, SessionConnect, SessionData, SessionEnd, SessionStart,
+    },
+    dataplane::SessionStatus,
+};
 use weir_policy::Node;
 use weir_record::{Event, ForwardKind, SessionMeta, Status, Stream};
-use weir_relay::{ChannelId, ChannelKind, SessionEvent, Tap, echo::Verdict};
+use weir_relay::{ChannelId, ChannelKind, SessionEvent, Side, Tap, echo::Verdict};
 
-use self::{forwards::Forwards, typed::Typed};
+use self::{audited::Audited, forwards::Forwards, typed::Typed};
 use crate::{
     audit::Subject,
     receive::Received,
     recorder::{Durability, Gap, RecordError, SessionRecording, Terms},
+    upstream::Connected,
     view::View,
     worker::Worker,
 };
@@ -33,7 +41,7 @@ use crate::{
 /// The record of one session while it goes on.
 pub(crate) struct SessionLog {
     /// Apart, so that what a session takes as a whole stays below two kibibytes.
-    subject: Box<Subject>,
+    account: Box<Account>,
     control: Arc<dyn ControlPlane>,
     start: Instant,
     recording: Option<SessionRecording>,
@@ -47,6 +55,15 @@ pub(crate) struct SessionLog {
     typed: Option<Box<Typed>>,
     /// Most sessions have none.
     forwards: Option<Box<Forwards>>,
+}
+
+/// Whose session it is, and what the audit log is told of it at its end.
+struct Account {
+    subject: Subject,
+    audited: Audited,
+    /// Payloads of packets toward the client and from it, in bytes.
+    tx: u64,
+    rx: u64,
 }
 
 enum Waiting {
@@ -70,6 +87,7 @@ impl SessionLog {
         view: &View,
         node: &Node,
         terms: Option<Terms>,
+        connected: &Connected,
     ) -> Result<Self, RecordError> {
         let recording = match terms {
             None => None,
@@ -92,16 +110,35 @@ impl SessionLog {
             }
         };
         let log = Self::over(subject.clone(), Arc::clone(&worker.shared.control), recording);
-        let start = log
-            .subject
-            .event("session.start", &json!({ "recorded": log.recording.is_some() }));
-        log.control.report(vec![start], vec![log.subject.row(log.kind)]);
+        let connect = subject.event(&SessionConnect {
+            address: connected.address.to_string(),
+            certificate_serial: Serial(connected.serial),
+            waited_us: micros(connected.waited),
+            took_us: micros(connected.took),
+        });
+        let mut start = subject.event(&SessionStart {
+            recorded: log.recording.is_some(),
+            record_session: Some(match terms {
+                None => RecordSession::Off,
+                Some(Terms { is_strict: true, .. }) => RecordSession::Strict,
+                Some(_) => RecordSession::BestEffort,
+            }),
+        });
+        // By it the control plane finds whose session it is.
+        start.id = format!("{}-start", subject.session);
+        log.control
+            .report(vec![connect, start], vec![subject.row(log.kind)]);
         Ok(log)
     }
 
     fn over(subject: Subject, control: Arc<dyn ControlPlane>, recording: Option<SessionRecording>) -> Self {
         Self {
-            subject: Box::new(subject),
+            account: Box::new(Account {
+                subject,
+                audited: Audited::default(),
+                tx: 0,
+                rx: 0,
+            }),
             control,
             start: Instant::now(),
             recording,
@@ -166,7 +203,15 @@ impl SessionLog {
 
     /// Whose session it is.
     pub(crate) fn subject(&self) -> &Subject {
-        &self.subject
+        &self.account.subject
+    }
+
+    /// Counts a packet that was relayed.
+    pub(crate) fn count(&mut self, from: Side, payload_bytes: usize) {
+        match from {
+            Side::Client => self.account.rx += payload_bytes as u64,
+            Side::Target => self.account.tx += payload_bytes as u64,
+        }
     }
 
     /// Data of the packet that is being relayed. `position` is its payload's in the receive buffer; a packet that had
@@ -324,19 +369,6 @@ impl SessionLog {
             drop(self.judged(channel, verdicts));
         }
         let end_us = crate::clock::Clock::wall_us();
-        let mut row = self.subject.row(self.kind);
-        row.end_us = end_us;
-        row.status = status.into();
-        row.bytes = self.recorded_bytes;
-        let detail = json!({
-            "reason": why,
-            "interactive": self.kind == TERMINAL,
-            "start_us": self.subject.start_us,
-            "stop_us": end_us,
-            "forwards": self.forwards.as_ref().map(|forwards| forwards.summary()),
-        });
-        let mut event = self.subject.event("session.end", &detail);
-        event.id = session_end_id(&self.subject.session);
         if let Some(recording) = self.recording.take() {
             let gap = recording.finish(match status {
                 SessionStatus::Complete => Status::Complete,
@@ -344,13 +376,40 @@ impl SessionLog {
             });
             gap.iter().for_each(|gap| self.report_gap(gap));
         }
-        self.control.report(vec![event], vec![row]);
+        let Account {
+            subject,
+            mut audited,
+            tx,
+            rx,
+        } = *self.account;
+        let mut row = subject.row(self.kind);
+        row.end_us = end_us;
+        row.status = status.into();
+        row.bytes = self.recorded_bytes;
+        let mut end = subject.event(&SessionEnd {
+            reason: why.to_owned(),
+            status: None,
+            interactive: Some(self.kind == TERMINAL),
+            participants: vec![subject.user.clone()],
+            start_us: subject.start_us,
+            stop_us: end_us,
+            forwards: self
+                .forwards
+                .as_ref()
+                .map_or_else(Vec::new, |forwards| forwards.summary()),
+        });
+        end.id = session_end_id(&subject.session);
+        let mut events = Vec::with_capacity(3);
+        events.extend(audited.last_size().map(|resize| subject.event(&resize)));
+        events.push(subject.event(&SessionData { tx, rx }));
+        events.push(end);
+        self.control.report(events, vec![row]);
     }
 
     /// Tells the control plane something of this session.
-    pub(crate) fn report(&self, kind: &str, detail: &Value) {
+    pub(crate) fn report<K: Kind>(&self, detail: &K) {
         self.control
-            .report(vec![self.subject.event(kind, detail)], Vec::new());
+            .report(vec![self.subject().event(detail)], Vec::new());
     }
 
     fn tell_gap(&mut self) {
@@ -360,14 +419,13 @@ impl SessionLog {
     }
 
     fn report_gap(&self, gap: &Gap) {
-        let detail = json!({
-            "from_us": micros(gap.from),
-            "to_us": micros(gap.to),
-            "bytes": gap.bytes,
-            "events": gap.events,
-            "reason": gap.reason,
+        self.report(&RecordingGap {
+            from_us: micros(gap.from),
+            to_us: micros(gap.to),
+            bytes: gap.bytes,
+            events: gap.events,
+            reason: gap.reason.clone(),
         });
-        self.report("recording.gap", &detail);
     }
 
     fn write(&mut self, event: &SessionEvent) -> Result<(), RecordError> {
@@ -400,13 +458,14 @@ impl SessionLog {
             && (matches!(self.kind, "none" | "forward") && self.kind != kind)
         {
             self.kind = kind;
-            rows.push(self.subject.row(kind));
+            rows.push(self.subject().row(kind));
         }
         let forwards = self.forwards.as_mut();
         let forward_end = forwards.and_then(|forwards| forwards.audited(event));
-        let events: Vec<_> = audited(event)
-            .or(forward_end.map(|detail| ("port", detail)))
-            .map(|(kind, detail)| self.subject.event(kind, &detail))
+        let Account { subject, audited, .. } = &mut *self.account;
+        let events: Vec<_> = audited
+            .take(subject, event, self.start.elapsed())
+            .or_else(|| forward_end.map(|port| subject.event(&port)))
             .into_iter()
             .collect();
         if !events.is_empty() || !rows.is_empty() {
@@ -425,86 +484,6 @@ fn micros(time: Duration) -> u64 {
 /// what a session left open; the control plane keeps one event of an id.
 pub(crate) fn session_end_id(session: &str) -> String {
     format!("{session}-end")
-}
-
-/// What the audit log has of an event: its kind there, and the details.
-fn audited(event: &SessionEvent) -> Option<(&'static str, Value)> {
-    Some(match event {
-        SessionEvent::Exec { channel, command, .. } => {
-            // A command can have 256 KiB, and a session can send one after the other. Its beginning says what it was, its
-            // hash whether it is the one in question; the recording has it whole.
-            const KEPT: usize = 4096;
-            let text = String::from_utf8_lossy(command);
-            let kept = &text[..text.floor_char_boundary(KEPT)];
-            let mut detail = json!({ "channel": channel.0, "command": kept });
-            if kept.len() < text.len() {
-                let digest =
-                    weir_crypto::digest::hash(weir_crypto::digest::HashAlgorithm::Sha256, &[command]);
-                let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-                detail["command_bytes"] = json!(command.len());
-                detail["command_sha256"] = json!(hex);
-            }
-            ("exec", detail)
-        }
-        SessionEvent::Subsystem { channel, name, .. } => {
-            ("subsystem", json!({ "channel": channel.0, "subsystem": name }))
-        }
-        SessionEvent::ExitStatus { channel, status } => {
-            ("exit", json!({ "channel": channel.0, "exit_code": status }))
-        }
-        SessionEvent::ExitSignal {
-            channel,
-            signal,
-            core_dumped,
-            message,
-        } => (
-            "exit",
-            json!({ "channel": channel.0, "signal": signal, "core_dumped": core_dumped, "message": message }),
-        ),
-        SessionEvent::ForwardOpened {
-            channel,
-            kind,
-            opener,
-            destination,
-            ..
-        } => (
-            "port",
-            json!({
-                "channel": channel.0, "type": forward_name(*kind), "opener": opener.to_string(),
-                "destination": destination,
-            }),
-        ),
-        SessionEvent::FileOperation { channel, operation } => transfers::audited(channel.0, operation),
-        SessionEvent::TransferSummary { channel, summary } => transfers::audited_summary(channel.0, summary),
-        SessionEvent::RemoteForward { address, cancel } => (
-            "port",
-            json!({ "type": "tcpip-forward", "listen": address, "cancel": cancel }),
-        ),
-        SessionEvent::Env {
-            channel,
-            name,
-            value: None,
-        } => ("environment", json!({ "channel": channel.0, "name": name })),
-        SessionEvent::Env {
-            channel,
-            name,
-            value: Some(value),
-        } => (
-            "environment",
-            json!({ "channel": channel.0, "name": name, "value": value }),
-        ),
-        SessionEvent::X11Forwarding { channel } => ("x11-forward", json!({ "channel": channel.0 })),
-        SessionEvent::AgentForwarding { channel } => ("agent-forward", json!({ "channel": channel.0 })),
-        SessionEvent::Denied {
-            channel,
-            what,
-            reason,
-        } => (
-            "denied",
-            json!({ "channel": channel.map(|id| id.0), "request": what, "reason": reason }),
-        ),
-        _ => return None,
-    })
 }
 
 /// What the recording has of an event.

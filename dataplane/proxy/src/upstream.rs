@@ -32,7 +32,7 @@ use weir_api::{
     dataplane::{UpstreamCertificate, UpstreamCertificateRequest},
 };
 use weir_pace::{
-    Credential as PacedCredential, DropForm, Explanation, Outcome, Priority, Request, TargetId, UserId,
+    Credential as PacedCredential, DropForm, End, Explanation, Outcome, Priority, Request, TargetId, UserId,
 };
 use weir_policy::Node;
 use weir_ssh::{
@@ -67,6 +67,20 @@ pub(crate) struct Upstream {
     pub(crate) banners: Vec<String>,
     /// Still counted by the target, see [`Slot::counted`].
     pub(crate) slot: Slot,
+    /// How that came, for the audit log.
+    pub(crate) connected: Connected,
+}
+
+/// How a way to the target was opened.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Connected {
+    pub(crate) address: SocketAddr,
+    /// Of the certificate with which the session signed in.
+    pub(crate) serial: u64,
+    /// How long it waited for its turn.
+    pub(crate) waited: Duration,
+    /// How long it took in all.
+    pub(crate) took: Duration,
 }
 
 /// Why there is no way to the target, in words for the user.
@@ -136,6 +150,16 @@ pub(crate) enum UpstreamError {
 }
 
 impl UpstreamError {
+    /// The limit that was reached, where it was one.
+    pub(crate) fn maximum(&self) -> Option<u64> {
+        match self {
+            Self::PacedOut { explanation, .. } if explanation.end == End::QueueFull => {
+                Some(explanation.ahead as u64)
+            }
+            _ => None,
+        }
+    }
+
     /// What a handshake that failed so has meant to the target.
     fn outcome(&self) -> Outcome {
         match self {
@@ -210,7 +234,9 @@ impl Route<'_> {
             let (told, ended) = oneshot::channel();
             monoio::spawn(Rc::clone(&handshake).run(turn, told));
             let (used_up, error) = match ended.await {
-                Ok(Ok(upstream)) => {
+                Ok(Ok(mut upstream)) => {
+                    upstream.connected.waited = waited;
+                    upstream.connected.took = asked.elapsed();
                     debug!(
                         session = self.subject.session, ?waited, opened = ?asked.elapsed(),
                         "the target has let the user in"
@@ -299,9 +325,9 @@ impl Route<'_> {
         key: SigningKey,
         certificate: &UpstreamCertificate,
     ) -> Result<Handshake, UpstreamError> {
-        let certificate = Certificate::parse(&certificate.certificate)
+        let parsed = Certificate::parse(&certificate.certificate)
             .map_err(|_| UpstreamError::Internal("the control plane's certificate cannot be read"))?;
-        let credential = Credential::certified(key, certificate)
+        let credential = Credential::certified(key, parsed)
             .map_err(|_| UpstreamError::Internal("the control plane's certificate is for another key"))?;
         Ok(Handshake {
             worker: Rc::clone(self.worker),
@@ -309,6 +335,7 @@ impl Route<'_> {
             address: self.node.address.clone(),
             endpoints,
             login: self.login.into(),
+            serial: certificate.serial,
             credential,
             host_keys: self.host_key_policy(),
         })

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use serde_json::json;
+use weir_api::audit::{SessionEnd, SessionUpload};
 use weir_api::dataplane::{AuditEvent, SessionRecord, SessionStatus};
 use weir_api::{BoxFuture, ControlError, ControlPlane};
 use weir_objects::Objects;
@@ -148,29 +148,30 @@ fn told(finished: &Finished) -> (Vec<AuditEvent>, SessionRecord) {
             Status::Complete => "the session ended",
             Status::Interrupted => "the data plane ended before the session did",
         };
-        let detail = json!({
-            "reason": reason,
-            "start_us": finished.started_us,
-            "stop_us": finished.ended_us,
-        });
         events.push(AuditEvent {
             id: session_end_id(&session),
             time_us: Clock::wall_us(),
-            kind: "session.end".to_owned(),
             session: session.clone(),
-            detail_json: detail.to_string(),
-            ..AuditEvent::default()
+            ..AuditEvent::from(&SessionEnd {
+                reason: reason.to_owned(),
+                status: None,
+                interactive: None,
+                participants: Vec::new(),
+                start_us: finished.started_us,
+                stop_us: finished.ended_us,
+                forwards: Vec::new(),
+            })
         });
     }
-    let detail =
-        json!({ "object": finished.object, "bytes": finished.bytes, "object_bytes": finished.object_bytes });
     events.push(AuditEvent {
         id: format!("{session}-upload"),
         time_us: Clock::wall_us(),
-        kind: "session.upload".to_owned(),
         session: session.clone(),
-        detail_json: detail.to_string(),
-        ..AuditEvent::default()
+        ..AuditEvent::from(&SessionUpload {
+            object: finished.object.clone(),
+            bytes: finished.bytes,
+            object_bytes: finished.object_bytes,
+        })
     });
     let row = SessionRecord {
         id: session,

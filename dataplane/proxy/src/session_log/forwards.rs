@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use weir_api::audit::{ForwardTotal, Port};
 use weir_record::{Event, ForwardKind};
 use weir_relay::{ChannelId, SessionEvent, Side};
 
@@ -59,7 +59,7 @@ impl Forwards {
     }
 
     /// The end of a port's or socket's forward, as the audit log has it; X11 and agent channels are summed up at the session's end.
-    pub(super) fn audited(&mut self, event: &SessionEvent) -> Option<Value> {
+    pub(super) fn audited(&mut self, event: &SessionEvent) -> Option<Port> {
         let SessionEvent::ForwardClosed {
             channel,
             kind,
@@ -75,11 +75,18 @@ impl Forwards {
             return None;
         }
         let lasted = self.find(*channel).and_then(|open| open.lasted);
-        Some(json!({
-            "channel": channel.0, "type": forward_name(*kind), "opener": opener.to_string(),
-            "destination": destination, "closed": true, "bytes_from_client": from_client,
-            "bytes_from_target": from_target, "duration_us": lasted.map(super::micros),
-        }))
+        Some(Port {
+            channel: Some(channel.0),
+            kind: forward_name(*kind).to_owned(),
+            opener: Some(opener.to_string()),
+            remote: Some(destination.clone()),
+            destination: Some(destination.clone()),
+            closed: Some(true),
+            bytes_from_client: Some(*from_client),
+            bytes_from_target: Some(*from_target),
+            duration_us: lasted.map(super::micros),
+            ..Port::default()
+        })
     }
 
     /// The same as the recording has it. The forward is forgotten.
@@ -110,12 +117,12 @@ impl Forwards {
     }
 
     /// Counts and bytes by type, for the audit log; empty where there were none.
-    pub(super) fn summary(&self) -> Value {
-        let totals = self.totals.iter().map(|total| {
-            json!({
-                "type": total.name, "channels": total.channels,
-                "bytes_from_client": total.from_client, "bytes_from_target": total.from_target,
-            })
+    pub(super) fn summary(&self) -> Vec<ForwardTotal> {
+        let totals = self.totals.iter().map(|total| ForwardTotal {
+            kind: total.name.to_owned(),
+            channels: total.channels,
+            bytes_from_client: total.from_client,
+            bytes_from_target: total.from_target,
         });
         totals.collect()
     }

@@ -59,17 +59,22 @@ impl ControlPlane for Silent {
 
 /// The log of a session of which only the recording is kept.
 pub(crate) fn log_of(recording: SessionRecording) -> SessionLog {
+    SessionLog::over(subject(), Arc::new(Silent), Some(recording))
+}
+
+pub(crate) fn subject() -> Subject {
     let id = Ulid::from_parts(1, 1);
-    let subject = Subject {
+    Subject {
         id,
         session: id.to_string(),
         user: "alice".to_owned(),
         login: "root".to_owned(),
         node: "web1".to_owned(),
+        node_address: "10.0.0.7:22".to_owned(),
         client: ([127, 0, 0, 1], 1).into(),
+        recording: Some(weir_api::audit::RecordingMode::Async),
         start_us: 0,
-    };
-    SessionLog::over(subject, Arc::new(Silent), Some(recording))
+    }
 }
 
 /// Whether a packet with so much data takes its receive buffer out with it.
@@ -197,7 +202,7 @@ fn tapped(log: &mut SessionLog, stream: weir_relay::Stream, data: &[u8]) {
 fn told(json: &str) -> Vec<(String, String)> {
     let events = json
         .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
     events
         .filter_map(|event| match &event["kind"] {
             kind if kind == "input" || kind == "output" => Some((kind.clone(), event["data"].clone())),

@@ -1,10 +1,13 @@
 //! File transfers in the recording and in the audit log.
 
-use serde_json::{Value, json};
+use weir_api::audit::{Scp, Sftp, SftpSummary};
+use weir_api::dataplane::AuditEvent;
 use weir_record::{FileAction as Action, FileOutcome, status_text};
 use weir_relay::transfers::{
     ContentHash, FileAction, FileOperation, Outcome, TransferProtocol, TransferSummary,
 };
+
+use crate::audit::Subject;
 
 /// Bytes of a name that the audit log has: two of them, each byte escaped, fit into one event. The recording has more.
 const NAME_KEPT: usize = 2048;
@@ -50,64 +53,68 @@ pub(super) fn recorded_summary(summary: &TransferSummary) -> weir_record::Transf
     }
 }
 
-/// As the audit log has it: the kind, and the details.
-pub(super) fn audited(channel: u32, operation: &FileOperation) -> (&'static str, Value) {
+/// As the audit log has it.
+pub(super) fn audited(subject: &Subject, channel: u32, operation: &FileOperation) -> AuditEvent {
     let told = recorded(operation);
-    let is_scp = operation.protocol == TransferProtocol::Scp;
-    let mut detail = json!({
-        "channel": channel,
-        "action": match (operation.action, is_scp) {
-            (FileAction::File, true) if operation.reads => "download",
-            (FileAction::File, true) => "upload",
-            _ => told.action_str(),
-        },
-        "path": name(told.path),
-        "status": match told.outcome {
-            FileOutcome::Unfinished => "unfinished",
-            outcome => status_text(outcome.status()),
-        },
-        "status_code": told.outcome.status(),
-    });
-    let mut set = |key: &str, value: Value| detail[key] = value;
-    if !told.target.is_empty() {
-        set("target", name(told.target).into());
+    let is_file = operation.action == FileAction::File;
+    let status = match told.outcome {
+        FileOutcome::Unfinished => "unfinished",
+        outcome => status_text(outcome.status()),
+    };
+    let direction = is_file.then(|| told.direction().to_owned());
+    let note = (!operation.note.is_empty()).then(|| operation.note.clone());
+    let target = (!told.target.is_empty()).then(|| name(told.target));
+    let name_cut = told.is_cut || told.path.len().max(told.target.len()) > NAME_KEPT;
+    match operation.protocol {
+        TransferProtocol::Scp => subject.event(&Scp {
+            channel,
+            action: match operation.action {
+                FileAction::File if operation.reads => "download",
+                FileAction::File => "upload",
+                _ => told.action_str(),
+            }
+            .to_owned(),
+            path: name(told.path),
+            target,
+            name_cut,
+            bytes: is_file.then(|| told.bytes_read.max(told.bytes_written)),
+            direction,
+            status: status.to_owned(),
+            status_code: told.outcome.status(),
+            sha256: told.sha256_text(),
+            note,
+        }),
+        TransferProtocol::Sftp => subject.event(&Sftp {
+            channel,
+            action: told.action_str().to_owned(),
+            path: name(told.path),
+            target,
+            name_cut,
+            bytes_read: is_file.then_some(told.bytes_read),
+            bytes_written: is_file.then_some(told.bytes_written),
+            direction,
+            status: status.to_owned(),
+            status_code: told.outcome.status(),
+            sha256: told.sha256_text(),
+            note,
+        }),
     }
-    if told.is_cut || told.path.len().max(told.target.len()) > NAME_KEPT {
-        set("name_cut", true.into());
-    }
-    if operation.action == FileAction::File {
-        if is_scp {
-            set("bytes", told.bytes_read.max(told.bytes_written).into());
-        } else {
-            set("bytes_read", told.bytes_read.into());
-            set("bytes_written", told.bytes_written.into());
-        }
-        set("direction", told.direction().into());
-    }
-    if let Some(sha256) = told.sha256_text() {
-        set("sha256", sha256.into());
-    }
-    if !operation.note.is_empty() {
-        set("note", operation.note.as_str().into());
-    }
-    (if is_scp { "scp" } else { "sftp" }, detail)
 }
 
 /// The same of the sum.
-pub(super) fn audited_summary(channel: u32, summary: &TransferSummary) -> (&'static str, Value) {
-    let detail = json!({
-        "channel": channel,
-        "protocol": protocol(summary.protocol).as_str(),
-        "whole": summary.is_whole,
-        "files": summary.files,
-        "unfinished": summary.unfinished,
-        "bytes_read": summary.bytes_read,
-        "bytes_written": summary.bytes_written,
-        "operations": summary.operations,
-        "failures": summary.failures,
-        "unmatched": summary.unmatched,
-    });
-    ("sftp_summary", detail)
+pub(super) fn audited_summary(subject: &Subject, channel: u32, summary: &TransferSummary) -> AuditEvent {
+    subject.event(&SftpSummary {
+        channel,
+        protocol: protocol(summary.protocol).as_str().to_owned(),
+        whole: summary.is_whole,
+        files: summary.files,
+        unfinished: summary.unfinished,
+        bytes_read: summary.bytes_read,
+        bytes_written: summary.bytes_written,
+        operations: summary.operations,
+        failures: summary.failures,
+        unmatched: summary.unmatched,
+    })
 }
 
 pub(super) fn protocol(protocol: TransferProtocol) -> weir_record::TransferProtocol {
@@ -141,8 +148,16 @@ fn name(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use serde_json::{Value, json};
     use weir_relay::transfers::FileName;
+
+    use super::*;
+    use crate::session_log::tests::subject;
+
+    fn told(operation: &FileOperation) -> (String, Value) {
+        let event = audited(&subject(), 3, operation);
+        (event.kind, serde_json::from_str(&event.detail_json).unwrap())
+    }
 
     fn operation(action: FileAction, path: &[u8]) -> FileOperation {
         FileOperation {
@@ -165,7 +180,7 @@ mod tests {
 
     #[test]
     fn the_audit_log_has_what_was_done_and_how_it_ended() {
-        let (kind, detail) = audited(3, &operation(FileAction::File, b"/tmp/\xffx"));
+        let (kind, detail) = told(&operation(FileAction::File, b"/tmp/\xffx"));
         assert_eq!(kind, "sftp");
         assert_eq!(
             detail,
@@ -179,9 +194,9 @@ mod tests {
             protocol: TransferProtocol::Scp,
             ..operation(FileAction::File, b"f")
         };
-        let (kind, detail) = audited(3, &scp);
+        let (kind, detail) = told(&scp);
         assert_eq!(
-            (kind, &detail["action"], &detail["bytes"]),
+            (kind.as_str(), &detail["action"], &detail["bytes"]),
             ("scp", &"upload".into(), &7.into())
         );
     }
@@ -190,7 +205,7 @@ mod tests {
     fn the_longest_names_fit_into_one_audit_event() {
         let mut rename = operation(FileAction::Rename, &[1; 4096]);
         rename.target = rename.path.clone();
-        let (_, detail) = audited(3, &rename);
+        let (_, detail) = told(&rename);
         assert_eq!(detail["name_cut"], true);
         assert!(
             detail.to_string().len() < 32 * 1024,

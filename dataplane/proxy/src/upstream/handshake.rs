@@ -24,7 +24,7 @@ use weir_ssh::{
     certificate::HostKeyPolicy,
 };
 
-use super::{Upstream, UpstreamError};
+use super::{Connected, Upstream, UpstreamError};
 use crate::{
     clock::Clock,
     dialling,
@@ -44,6 +44,8 @@ pub(super) struct Handshake {
     /// What it stands for, each with the address to dial from where one was chosen; at least one.
     pub(super) endpoints: Vec<Endpoint>,
     pub(super) login: Box<str>,
+    /// Of the credential's certificate.
+    pub(super) serial: u64,
     pub(super) credential: Credential,
     pub(super) host_keys: HostKeyPolicy,
 }
@@ -65,6 +67,7 @@ struct SignedIn {
     hop: HopStream,
     received: Received,
     banners: Vec<String>,
+    address: SocketAddr,
 }
 
 impl Handshake {
@@ -75,11 +78,18 @@ impl Handshake {
                 hop,
                 received,
                 banners,
+                address,
             }) => Ok(Box::new(Upstream {
                 hop,
                 received,
                 banners,
                 slot: turn.authenticated(),
+                connected: Connected {
+                    address,
+                    serial: self.serial,
+                    waited: Duration::ZERO,
+                    took: Duration::ZERO,
+                },
             })),
             Err(error) => Err(Box::new((turn, error))),
         };
@@ -97,8 +107,8 @@ impl Handshake {
 
     async fn attempt(&self) -> Result<SignedIn, UpstreamError> {
         let limit = self.worker.shared.config.handshake_timeout;
-        let socket = self.connect().await?;
-        match monoio::time::timeout(limit, self.sign_in(socket)).await {
+        let (socket, address) = self.connect().await?;
+        match monoio::time::timeout(limit, self.sign_in(socket, address)).await {
             Ok(signed_in) => signed_in,
             Err(_) => Err(UpstreamError::HandshakeTimeout {
                 node: self.node.clone(),
@@ -109,11 +119,11 @@ impl Handshake {
     }
 
     /// As ssh does: one address after the other. Of failures the one that says most of the target counts.
-    async fn connect(&self) -> Result<TcpStream, UpstreamError> {
+    async fn connect(&self) -> Result<(TcpStream, SocketAddr), UpstreamError> {
         let mut told: Option<UpstreamError> = None;
         for endpoint in &self.endpoints {
             match self.connect_to(*endpoint).await {
-                Ok(socket) => return Ok(socket),
+                Ok(socket) => return Ok((socket, endpoint.target)),
                 Err(error) => {
                     debug!(node = &*self.node, ?endpoint, %error, "not connected");
                     if told
@@ -145,7 +155,7 @@ impl Handshake {
         })
     }
 
-    async fn sign_in(&self, socket: TcpStream) -> Result<SignedIn, UpstreamError> {
+    async fn sign_in(&self, socket: TcpStream, address: SocketAddr) -> Result<SignedIn, UpstreamError> {
         let check = self.host_keys.clone().at(Clock::wall_secs());
         let transport = Hop::client(Arc::clone(&self.worker.shared.toward_targets), Box::new(check));
         let hop = HopStream::new(
@@ -214,6 +224,7 @@ impl Handshake {
             hop,
             received,
             banners,
+            address,
         })
     }
 
