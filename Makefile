@@ -16,7 +16,7 @@ FUZZ_SECONDS ?= 10
 CARGO ?= cargo
 BUILD_NEEDS := cc:gcc,libc6-dev
 DEMO_NEEDS := $(BUILD_NEEDS) sshd:openssh-server ssh:openssh-client
-TEST_NEEDS := $(DEMO_NEEDS) c++:g++ setpriv:util-linux chrt:util-linux unshare:util-linux mount:mount sftp:openssh-client rsync:rsync git:git tmux:tmux python3:python3 g++:g++ node:nodejs npm:npm
+TEST_NEEDS := $(DEMO_NEEDS) c++:g++ setpriv:util-linux chrt:util-linux unshare:util-linux mount:mount sftp:openssh-client rsync:rsync git:git tmux:tmux python3:python3 g++:g++ node:nodejs npm:npm rsyslogd:rsyslog,rsyslog-gnutls openssl:openssl
 
 # $(call step,NAME,COMMAND): one step of `make test`, with the time it took. The first that fails ends the run.
 define step

@@ -6,6 +6,8 @@ mod claims;
 
 mod algorithms;
 mod audit;
+mod audit_delivery;
+mod audit_export;
 mod bad_input;
 mod banner;
 mod bulk;

@@ -28,6 +28,7 @@ pub mod load;
 pub mod memory;
 pub mod peer;
 pub mod process;
+pub mod rsyslog;
 pub mod s3;
 pub mod screen;
 pub mod shelf;
@@ -39,6 +40,7 @@ pub mod wire;
 pub mod world;
 
 pub use process::{Job, Outcome, Running};
+pub use rsyslog::Rsyslog;
 pub use s3::S3;
 pub use screen::Screen;
 pub use terminal::Terminal;
