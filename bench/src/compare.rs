@@ -120,9 +120,10 @@ fn measure_small(ssh: &Ssh, pid: Option<u32>, options: &Options, row: &mut Row) 
         row.key_us.push(echo.cpu_us);
     }
     if options.keys > 0 && options.typists > 0 && row.kind.recorded().is_some() {
-        let echo = measure::in_crowd(ssh, options.keys, options.typists)?;
+        let echo = measure::in_crowd(ssh, pid, options.keys, options.typists)?;
         row.crowd_p50.push(echo.p50_us);
         row.crowd_p99.push(echo.p99_us);
+        row.crowd_key_us.push(echo.cpu_us);
     }
     if options.sessions > 0 {
         row.session_ms

@@ -177,8 +177,9 @@ pub(super) fn keystrokes(ssh: &Ssh, proxy: Option<u32>, count: u32) -> Result<Ec
     })
 }
 
-/// The same while others type besides, each a key every [`PACE`].
-pub(super) fn in_crowd(ssh: &Ssh, count: u32, others: u32) -> Result<Echo> {
+/// The same while others type besides, each a key every [`PACE`]. What a key costs is taken over all that are typed then: the
+/// kernel counts in hundredths of a second, and of one typist's keys a hundredth is too many.
+pub(super) fn in_crowd(ssh: &Ssh, proxy: Option<u32>, count: u32, others: u32) -> Result<Echo> {
     let mut crowd = Vec::new();
     for _ in 0..others {
         crowd.push(Typist::start(ssh)?);
@@ -189,6 +190,7 @@ pub(super) fn in_crowd(ssh: &Ssh, count: u32, others: u32) -> Result<Echo> {
         typist.wait_until_ready()?;
     }
     let is_over = AtomicBool::new(false);
+    let typed = AtomicU32::new(0);
     thread::scope(|scope| {
         scope.spawn(|| {
             let pause = PACE / others;
@@ -197,18 +199,28 @@ pub(super) fn in_crowd(ssh: &Ssh, count: u32, others: u32) -> Result<Echo> {
                 if is_over.load(Ordering::Relaxed) || crowd[turn].type_on().is_err() {
                     return;
                 }
+                typed.fetch_add(1, Ordering::Relaxed);
                 next += pause;
                 thread::sleep(next.saturating_duration_since(Instant::now()));
             }
         });
-        let echo = keystrokes(ssh, None, count);
+        let measured = keystrokes(ssh, None, count).map(|echo| {
+            let (cpu, begin) = (proxy.map(cpu_time), typed.load(Ordering::Relaxed));
+            thread::sleep(PACE / others * count * KEYS_IN_CROWD);
+            let keys = typed.load(Ordering::Relaxed) - begin;
+            let cpu = spent_since(proxy, cpu).map(|spent| spent.as_secs_f64() * 1e6 / f64::from(keys));
+            Echo { cpu_us: cpu, ..echo }
+        });
         is_over.store(true, Ordering::Relaxed);
-        echo
+        measured
     })
 }
 
 /// How often one of a crowd types.
 const PACE: Duration = Duration::from_millis(200);
+
+/// How many keys of a crowd are counted for each of the one whose echo is timed.
+const KEYS_IN_CROWD: u32 = 20;
 
 /// A session on a terminal whose far end echoes every byte.
 struct Typist {

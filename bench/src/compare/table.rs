@@ -20,6 +20,7 @@ pub(super) struct Row {
     pub(super) key_us: Vec<Option<f64>>,
     pub(super) crowd_p50: Vec<f64>,
     pub(super) crowd_p99: Vec<f64>,
+    pub(super) crowd_key_us: Vec<Option<f64>>,
     pub(super) idle_kib: Vec<Option<f64>>,
     pub(super) failures: Vec<String>,
 }
@@ -38,6 +39,7 @@ impl Row {
             key_us: Vec::new(),
             crowd_p50: Vec::new(),
             crowd_p99: Vec::new(),
+            crowd_key_us: Vec::new(),
             idle_kib: Vec::new(),
             failures: Vec::new(),
         }
@@ -55,6 +57,7 @@ impl Row {
             own(&self.key_us),
             seen(&self.crowd_p50),
             seen(&self.crowd_p99),
+            own(&self.crowd_key_us),
             own(&self.idle_kib),
             seen(&self.down_rate),
             seen(&self.up_rate),
@@ -72,7 +75,7 @@ const fn column(head: [&'static str; 2], key: &'static str, decimals: usize) -> 
     Column { head, key, decimals }
 }
 
-const COLUMNS: [Column; 11] = [
+const COLUMNS: [Column; 12] = [
     column(["CPU s/GB", "down"], "cpu_s_per_gb_down", 3),
     column(["CPU s/GB", "up"], "cpu_s_per_gb_up", 3),
     column(["CPU ms", "/session"], "cpu_ms_per_session", 2),
@@ -81,6 +84,7 @@ const COLUMNS: [Column; 11] = [
     column(["CPU us", "/key"], "cpu_us_per_key", 1),
     column(["in crowd", "p50"], "crowd_echo_p50_us", 0),
     column(["in crowd", "p99"], "crowd_echo_p99_us", 0),
+    column(["in crowd", "us/key"], "crowd_cpu_us_per_key", 1),
     column(["idle KiB", "/session"], "idle_kib_per_session", 1),
     column(["GB/s", "down"], "gb_per_s_down", 2),
     column(["GB/s", "up"], "gb_per_s_up", 2),

@@ -28,9 +28,9 @@ pub use line::{Line, detail_of, rfc3339};
 pub use serial::Serial;
 pub use session::{
     AgentForward, Auth, AuthFailure, ClientDisconnect, Denied, Ender, Environment, Exec, Exit, ForwardTotal,
-    Port, RecordSession, RecordingAccess, RecordingFailed, RecordingGap, RecordingResumed, Resize,
-    SessionConnect, SessionData, SessionEnd, SessionJoin, SessionLeave, SessionRejected, SessionStart,
-    SessionUpload, Subsystem, UserLogin, X11Forward,
+    Port, RecordSession, RecordingAccess, RecordingFailed, RecordingGap, Resize, SessionConnect, SessionData,
+    SessionEnd, SessionJoin, SessionLeave, SessionRejected, SessionStart, SessionUpload, Subsystem,
+    UserLogin, X11Forward,
 };
 pub use transfer::{Scp, Sftp, SftpSummary};
 
@@ -114,7 +114,6 @@ kinds! {
     RecordingAccess = "recording.access",
     RecordingFailed = "recording.failed",
     RecordingGap = "recording.gap",
-    RecordingResumed = "recording.resumed",
     RecordingHold = "recording.hold",
     RecordingRelease = "recording.release",
     RecordingDelete = "recording.delete",

@@ -402,11 +402,3 @@ pub struct RecordingGap {
     /// Why.
     pub reason: String,
 }
-
-/// A session whose recording had failed is recorded again.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct RecordingResumed {
-    /// Since when, in microseconds since the session's start.
-    pub at_us: u64,
-}

@@ -17,8 +17,8 @@
 use std::collections::HashMap;
 
 use weir_api::audit::{
-    AuditGap, Auth, Kind, RecordingFailed, RecordingGap, RecordingResumed, Scp, SessionEnd, SessionRejected,
-    SessionStart, SessionUpload, Sftp,
+    AuditGap, Auth, Kind, RecordingFailed, RecordingGap, Scp, SessionEnd, SessionRejected, SessionStart,
+    SessionUpload, Sftp,
 };
 use weir_store::{AuditEvent, Session};
 
@@ -58,8 +58,7 @@ impl Share {
             | SessionRejected::KIND
             | SessionUpload::KIND
             | RecordingFailed::KIND
-            | RecordingGap::KIND
-            | RecordingResumed::KIND => Share::Vital,
+            | RecordingGap::KIND => Share::Vital,
             Auth::KIND => Share::Attempt,
             Sftp::KIND | Scp::KIND => Share::File,
             _ => Share::Detail,
