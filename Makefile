@@ -115,9 +115,9 @@ DENY := $(CARGO) deny --all-features --log-level error check
 # The first run is on what `weir up` chooses, which is io_uring wherever the kernel allows it.
 # The workspace again, of which the profile takes the end-to-end tests: for a single package all would be built anew.
 EPOLL := WEIR_TESTS_IO=epoll $(CARGO) nextest run --workspace --profile epoll --no-fail-fast
-# What takes minutes, and is in no other run; each prints its figures.
-PACING := $(CARGO) nextest run -p weir-tests --profile pacing --run-ignored only --no-fail-fast
-KILLED := $(CARGO) nextest run -p weir-tests -p weir-proxy --profile killed --run-ignored only --no-fail-fast
+# What takes minutes, and is in no other run; each prints its figures. The workspace again, of which the profiles take their tests.
+PACING := $(CARGO) nextest run --workspace --profile pacing --run-ignored only --no-fail-fast
+KILLED := $(CARGO) nextest run --workspace --profile killed --run-ignored only --no-fail-fast
 # Everything that computes through `weir-crypto` and nothing else once more with the other library.
 RING := -p weir-crypto -p weir-ssh -p weir-record --no-default-features --features ring
 FUZZ := tests/fuzz/run $(FUZZ_SECONDS)
