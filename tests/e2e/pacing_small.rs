@@ -10,6 +10,8 @@ use weir_tests::{World, eventually};
 
 const CLIENTS: usize = 30;
 const LIMIT: Duration = Duration::from_secs(30);
+/// How many are tried: thirty clients that come a little apart, each served in an instant, may be too few for sshd to drop one.
+const BURSTS: usize = 5;
 
 #[test]
 fn two_at_a_time_are_enough_for_thirty_on_the_installed_sshd() {
@@ -46,14 +48,21 @@ fn sshd_10_refuses_an_address_for_good_after_as_many_logins() {
 
 fn all_get_in(release: Release, line: &str) {
     let world = World::builder().release(release).sshd(line).start();
-    let clients = real_clients(&world, Clients::at_once(CLIENTS), LIMIT);
-    let report = Report::of(clients.run()).all_succeeded(CLIENTS);
-    eprintln!(
-        "{release:?}, {line}: {CLIENTS} at once within {:.2?}",
-        report.wall()
-    );
-    assert_eq!(world.sshd().log_lines("Accepted publickey").len(), CLIENTS);
-    // It did drop, or this shows nothing. Each version words it differently.
-    let drops = world.sshd().log_lines("drop connection");
-    assert!(!drops.is_empty(), "sshd dropped nobody");
+    for burst in 1..=BURSTS {
+        let clients = real_clients(&world, Clients::at_once(CLIENTS), LIMIT);
+        let report = Report::of(clients.run()).all_succeeded(CLIENTS);
+        eprintln!(
+            "{release:?}, {line}: {CLIENTS} at once within {:.2?}",
+            report.wall()
+        );
+        assert_eq!(
+            world.sshd().log_lines("Accepted publickey").len(),
+            burst * CLIENTS
+        );
+        // It did drop, or this shows nothing. Each version words it differently.
+        if !world.sshd().log_lines("drop connection").is_empty() {
+            return;
+        }
+    }
+    panic!("sshd dropped nobody in {BURSTS} bursts");
 }
