@@ -1,9 +1,8 @@
 //! Keys by which the data plane is known: to clients its host keys, to readers of recordings its signature.
 
 use std::{
-    fs,
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    fs, io,
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -12,7 +11,7 @@ use std::{
 use weir_api::{ControlPlane, dataplane::HostCertificateRequest};
 use weir_ssh::{HostKey, certificate::Certificate, key::SigningKey};
 
-use crate::{clock::Clock, config::ProxyConfig, error::StartError};
+use crate::{clock::Clock, config::ProxyConfig, error::StartError, private_file};
 
 /// The data plane's own keys, which never leave it.
 pub(crate) struct Identity {
@@ -32,7 +31,7 @@ impl Identity {
         let own = config.data_dir.join(HOST_KEY_FILE);
         if !own.exists() {
             let key = SigningKey::generate_ed25519();
-            write_secret(&own, key.to_openssh("weir").as_bytes()).map_err(file_error(&own))?;
+            private_file::write(&own, key.to_openssh("weir").as_bytes()).map_err(file_error(&own))?;
         }
         let mut host_keys = vec![load(&own)?];
         for path in &config.host_keys {
@@ -85,7 +84,7 @@ pub(crate) fn recording_key(config: &ProxyConfig) -> Result<weir_crypto::sign::P
     if !path.exists() {
         let mut seed = zeroize::Zeroizing::new([0; 32]);
         weir_crypto::random::Random::fill(&mut weir_crypto::random::SystemRandom, &mut seed[..]);
-        write_secret(&path, &seed[..]).map_err(file_error(&path))?;
+        private_file::write(&path, &seed[..]).map_err(file_error(&path))?;
     }
     let seed = zeroize::Zeroizing::new(fs::read(&path).map_err(file_error(&path))?);
     let seed: &[u8; 32] = seed.as_slice().try_into().map_err(|_| StartError::HostKey {
@@ -110,20 +109,6 @@ fn load(path: &Path) -> Result<SigningKey, StartError> {
         path: path.to_owned(),
         reason: e.to_string(),
     })
-}
-
-/// Writes a file that only its owner may read, whole or not at all.
-fn write_secret(path: &Path, content: &[u8]) -> io::Result<()> {
-    let new = path.with_extension("new");
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&new)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(new, path)
 }
 
 fn file_error(path: &Path) -> impl FnOnce(io::Error) -> StartError {

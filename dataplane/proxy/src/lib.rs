@@ -29,6 +29,7 @@ mod inspection;
 mod metrics;
 mod name_hash;
 mod pacing;
+mod private_file;
 mod receive;
 pub mod recorder;
 mod refusing;

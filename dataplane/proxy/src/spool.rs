@@ -499,3 +499,13 @@ impl Future for NextCommit<'_> {
         self.0.poll_commit(cx)
     }
 }
+/// What the names of files that end with `suffix` say, of those of which `parse` knows what it is.
+pub(crate) fn named<T>(dir: &Path, suffix: &str, parse: impl Fn(&str) -> Option<T>) -> io::Result<Vec<T>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        let stem = name.to_str().and_then(|name| name.strip_suffix(suffix));
+        found.extend(stem.and_then(&parse));
+    }
+    Ok(found)
+}

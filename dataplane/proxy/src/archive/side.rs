@@ -15,7 +15,10 @@ use std::path::{Path, PathBuf};
 use ulid::Ulid;
 
 use crate::spool::frame::{FrameKind, session_of};
-use crate::spool::segment::{self, Origin, Segment};
+use crate::spool::{
+    self,
+    segment::{self, Origin, Segment},
+};
 
 /// Bytes gathered before they are appended.
 const GATHERED_LEN: usize = 16 * 1024 * 1024;
@@ -40,13 +43,7 @@ pub(super) fn path(dir: &Path, session: Ulid) -> PathBuf {
 
 /// The sessions that have side files in a directory.
 pub(super) fn list(dir: &Path) -> io::Result<Vec<Ulid>> {
-    let mut sessions = Vec::new();
-    for entry in std::fs::read_dir(dir)? {
-        let name = entry?.file_name();
-        let session = name.to_str().and_then(|name| name.strip_suffix(".side"));
-        sessions.extend(session.and_then(|session| Ulid::from_string(session).ok()));
-    }
-    Ok(sessions)
+    spool::named(dir, ".side", |name| Ulid::from_string(name).ok())
 }
 
 impl Sides {

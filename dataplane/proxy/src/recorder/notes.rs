@@ -4,15 +4,17 @@
 //! store. Files are written by a thread of their own, since the threads that carry sessions must not wait for a disk; it
 //! is there only while there is something to write. What waits for it is bounded: a session leaves one note, at its end.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use ulid::Ulid;
 use weir_record::{MAX_NOTE_LEN, Note};
+
+use crate::private_file;
+use crate::spool::{self, segment};
 
 pub(crate) struct Notes {
     dir: PathBuf,
@@ -89,14 +91,8 @@ fn path(dir: &Path, session: Ulid) -> PathBuf {
 }
 
 fn write(dir: &Path, session: Ulid, note: &Note) -> io::Result<()> {
-    let (place, draft) = (path(dir, session), dir.join(format!("{session}.note-draft")));
-    let mut options = OpenOptions::new();
-    options.create(true).truncate(true).write(true).mode(0o600);
-    let mut file = options.open(&draft)?;
-    file.write_all(note.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&draft, place)?;
-    File::open(dir)?.sync_all()
+    private_file::write(&path(dir, session), note.as_bytes())?;
+    segment::sync_dir(dir)
 }
 
 /// The note that a session left in a spool, if it did.
@@ -119,13 +115,7 @@ pub(crate) fn read(dir: &Path, session: Ulid) -> io::Result<Option<Note>> {
 
 /// The sessions that have left notes in a spool.
 pub(crate) fn list(dir: &Path) -> io::Result<Vec<Ulid>> {
-    let mut sessions = Vec::new();
-    for entry in std::fs::read_dir(dir)? {
-        let name = entry?.file_name();
-        let session = name.to_str().and_then(|name| name.strip_suffix(".note"));
-        sessions.extend(session.and_then(|session| Ulid::from_string(session).ok()));
-    }
-    Ok(sessions)
+    spool::named(dir, ".note", |name| Ulid::from_string(name).ok())
 }
 
 /// The recording is in the store, or there is none.

@@ -18,12 +18,7 @@ pub(crate) fn path(dir: &Path, number: u32) -> PathBuf {
 
 /// The numbers of the segments in a directory, in order.
 pub(crate) fn list(dir: &Path) -> io::Result<Vec<u32>> {
-    let mut numbers = Vec::new();
-    for entry in std::fs::read_dir(dir)? {
-        let name = entry?.file_name();
-        let number = name.to_str().and_then(|name| name.strip_suffix(".segment"));
-        numbers.extend(number.and_then(|number| number.parse::<u32>().ok()));
-    }
+    let mut numbers = super::named(dir, ".segment", |name| name.parse::<u32>().ok())?;
     numbers.sort_unstable();
     Ok(numbers)
 }
