@@ -389,21 +389,13 @@ fn upstream_detail(issued: &Certificate, grant: &Grant, proof: ProofDigest, prov
 /// What the audit log has of every certificate.
 pub(crate) fn created(kind: CertType, certificate: &Certificate) -> CertCreate {
     CertCreate {
-        kind,
         serial: Serial(certificate.serial()),
         key_id: certificate.key_id().to_owned(),
         principals: certificate.principals().to_vec(),
         valid_after: certificate.valid_after(),
         valid_before: certificate.valid_before(),
         key: certificate.key().fingerprint(),
-        rule: None,
-        user_serial: None,
-        user_key: None,
-        proof: None,
-        proof_expires: None,
-        withheld: Vec::new(),
-        problem: None,
-        administrator: None,
+        ..CertCreate::of(kind)
     }
 }
 

@@ -49,11 +49,10 @@ fn end_of(session: Session) -> AuditEvent {
         ..convert::event(&SessionEnd {
             reason: "weir was stopped or killed during the session".to_owned(),
             status: Some("interrupted".to_owned()),
-            interactive: None,
             participants: vec![session.user.clone()],
             start_us: session.start_us,
             stop_us: session.end_us,
-            forwards: Vec::new(),
+            ..SessionEnd::default()
         })
     }
 }

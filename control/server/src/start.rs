@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwapOption;
-use weir_api::audit::{CertCreate, CertType, ControlStart, Serial};
+use weir_api::audit::{CertCreate, CertType, ControlStart};
 use weir_ca::KeyEncryptionKey;
 use weir_crypto::random::SystemRandom;
 use weir_crypto::sign::PrivateKey;
@@ -325,23 +325,12 @@ async fn newest_proofs(
     for (proof, expires) in left {
         if expires > now && memory.take(proof, expires, now).is_ok() {
             journal.event(convert::event(&CertCreate {
-                kind: CertType::Upstream,
-                serial: Serial::default(),
-                key_id: String::new(),
-                principals: Vec::new(),
-                valid_after: 0,
-                valid_before: 0,
-                key: String::new(),
-                rule: None,
-                user_serial: None,
-                user_key: None,
                 proof: Some(format!("{:032x}", u128::from_be_bytes(proof))),
                 proof_expires: Some(expires),
-                withheld: Vec::new(),
                 problem: Some(
                     "weir was killed before it could write down whose certificate this was".to_owned(),
                 ),
-                administrator: None,
+                ..CertCreate::of(CertType::Upstream)
             }));
         }
     }

@@ -65,6 +65,29 @@ pub struct CertCreate {
     pub administrator: Option<Administrator>,
 }
 
+impl CertCreate {
+    /// One of this kind, of which nothing is known yet.
+    pub fn of(kind: CertType) -> CertCreate {
+        CertCreate {
+            kind,
+            serial: Serial::default(),
+            key_id: String::new(),
+            principals: Vec::new(),
+            valid_after: 0,
+            valid_before: 0,
+            key: String::new(),
+            rule: None,
+            user_serial: None,
+            user_key: None,
+            proof: None,
+            proof_expires: None,
+            withheld: Vec::new(),
+            problem: None,
+            administrator: None,
+        }
+    }
+}
+
 /// What a certificate is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

@@ -154,12 +154,9 @@ fn told(finished: &Finished) -> (Vec<AuditEvent>, SessionRecord) {
             session: session.clone(),
             ..AuditEvent::from(&SessionEnd {
                 reason: reason.to_owned(),
-                status: None,
-                interactive: None,
-                participants: Vec::new(),
                 start_us: finished.started_us,
                 stop_us: finished.ended_us,
-                forwards: Vec::new(),
+                ..SessionEnd::default()
             })
         });
     }
