@@ -92,6 +92,13 @@ impl AsRef<[u8]> for Digest {
     }
 }
 
+impl Digest {
+    /// As `sha256sum` and its like print it. Not for digests that are secrets: the text is not zeroised.
+    pub fn to_hex(&self) -> String {
+        self.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
 impl fmt::Debug for Digest {
     /// Prints no bytes: exchange hashes and keys are digests too.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

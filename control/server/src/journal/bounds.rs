@@ -79,8 +79,7 @@ fn cut(text: &mut String, limit: usize) {
 }
 
 fn sha256(text: &str) -> String {
-    let digest = hash(HashAlgorithm::Sha256, &[text.as_bytes()]);
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    hash(HashAlgorithm::Sha256, &[text.as_bytes()]).to_hex()
 }
 
 #[cfg(test)]

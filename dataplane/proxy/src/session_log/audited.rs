@@ -151,10 +151,7 @@ fn exec(channel: u32, command: &[u8]) -> Exec {
         channel,
         command: kept.to_owned(),
         command_bytes: is_cut.then_some(command.len() as u64),
-        command_sha256: is_cut.then(|| {
-            let digest = hash(HashAlgorithm::Sha256, &[command]);
-            digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
-        }),
+        command_sha256: is_cut.then(|| hash(HashAlgorithm::Sha256, &[command]).to_hex()),
     }
 }
 
