@@ -199,35 +199,28 @@ fn ids(lines: &str) -> impl Iterator<Item = String> {
     events.map(|event: Value| event["id"].as_str().unwrap().to_owned())
 }
 
+/// `openssl` on its way to a certificate with a new key.
+fn new_certificate(directory: &Path) -> weir_tests::Job {
+    weir_tests::Job::new("openssl").current_dir(directory).args([
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+    ])
+}
+
 fn make_authority(directory: &Path, name: &str) {
-    weir_tests::Job::new("openssl")
-        .current_dir(directory)
-        .args([
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-        ])
+    new_certificate(directory)
         .args(["-subj", &format!("/CN={name}"), "-days", "2"])
         .args(["-keyout", &format!("{name}.key"), "-out", &format!("{name}.pem")])
         .succeed();
 }
 
 fn certify(directory: &Path, authority: &str, name: &str) {
-    weir_tests::Job::new("openssl")
-        .current_dir(directory)
-        .args([
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-        ])
+    new_certificate(directory)
         .args([
             "-CA",
             &format!("{authority}.pem"),
